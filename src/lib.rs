@@ -1,0 +1,4 @@
+//! Resource locking for HTTP as tower middleware.
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+pub mod lock;
