@@ -48,6 +48,9 @@ pub struct LockLife {
     pub generation: u64,
     /// Whether a write that this lock answers for is in flight.
     pub in_use: bool,
+    /// What the store's clock showed when the lock was read: what is left of it counts from here, so that a client
+    /// never depends on the clock of the node it talks to.
+    pub seen_at: Timestamp,
 }
 
 impl Lock {
@@ -127,6 +130,12 @@ impl Lock {
     #[must_use]
     pub fn expires_at(&self) -> Option<Timestamp> {
         self.life.expires_at
+    }
+
+    /// How many seconds were left when the store answered, rounded up; none when it is endless.
+    #[must_use]
+    pub fn expires_in(&self) -> Option<u64> {
+        self.life.expires_at.map(|time| time.seconds_from(self.life.seen_at))
     }
 
     /// Larger than that of every overlapping lock granted before. A database that refuses a smaller number than it has
