@@ -38,7 +38,11 @@ impl<'a> Acquire<'a> {
             principal,
             proof: &HolderProof::TokenAndPrincipal,
             replaces: &[],
-            lifetime: Lifetime { span: Some(Duration::from_secs(300)), total: Some(Duration::from_secs(86_400)) },
+            lifetime: Lifetime {
+                span: Some(Duration::from_secs(300)),
+                most: Some(Duration::from_secs(3_600)),
+                total: Some(Duration::from_secs(86_400)),
+            },
             drain: Duration::from_secs(5),
             quota: Quota::UNLIMITED,
             within: None,
@@ -116,10 +120,41 @@ pub enum Replaces<'a> {
 /// How long a lock lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lifetime {
-    /// From the grant, and again from every refresh; none is endless.
+    /// From the grant, and again from every refresh that does not ask for something else; none is endless.
     pub span: Option<Duration>,
+    /// The most that a refresh gives; none lets it ask for an endless one. The store keeps it with the lock.
+    pub most: Option<Duration>,
     /// In all, refreshed or not; none is endless.
     pub total: Option<Duration>,
+}
+
+/// How long a refreshed lock is to live from now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Span {
+    /// As long as it was last given.
+    #[default]
+    Same,
+    /// So long; at most [`Lifetime::most`], and not beyond its total life.
+    For(Duration),
+    /// Without an end, as far as [`Lifetime::most`] and its total life allow.
+    Endless,
+}
+
+impl Lifetime {
+    /// The span that a refresh gives to a lock which was last given `last`, its total life aside.
+    #[must_use]
+    pub fn refreshed(most: Option<Duration>, last: Option<Duration>, asked: Span) -> Option<Duration> {
+        let wanted = match asked {
+            Span::Same => last,
+            Span::For(span) => Some(span),
+            Span::Endless => None,
+        };
+        match (wanted, most) {
+            (Some(wanted), Some(most)) => Some(wanted.min(most)),
+            (wanted, most) => wanted.or(most),
+        }
+    }
 }
 
 /// How many locks there may be.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::Lifetime;
+use super::Span;
 use crate::lock::{HolderProof, Lock, LockId, LockToken, LostLock, Principal, ResourceKey};
 
 /// Which lock is meant.
@@ -50,15 +50,15 @@ pub struct Refresh<'a> {
     pub authority: Authority<'a>,
     /// A resource that it must cover; any, if none is named.
     pub covering: Option<&'a ResourceKey<'a>>,
-    /// Its new lifetime. The total counts from the grant, and is never more than it was granted with.
-    pub lifetime: Lifetime,
+    /// How long it is to live from now, within the [`Lifetime`](super::Lifetime) that it was granted with.
+    pub span: Span,
 }
 
 impl<'a> Refresh<'a> {
-    /// A request to let a lock live on for `lifetime` from now.
+    /// A request to let a lock live on for `span` from now.
     #[must_use]
-    pub const fn new(which: Which<'a>, authority: Authority<'a>, lifetime: Lifetime) -> Self {
-        Self { which, authority, covering: None, lifetime }
+    pub const fn new(which: Which<'a>, authority: Authority<'a>, span: Span) -> Self {
+        Self { which, authority, covering: None, span }
     }
 
     /// The same request, for a lock that must cover `key`.

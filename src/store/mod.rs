@@ -18,7 +18,7 @@ mod write;
 use std::sync::Arc;
 
 pub use self::{
-    acquire::{Acquire, Acquired, Conflict, Lifetime, NewLock, Quota, QuotaExceeded, Replaces},
+    acquire::{Acquire, Acquired, Conflict, Lifetime, NewLock, Quota, QuotaExceeded, Replaces, Span},
     clock::{Clock, ClockSleep, ManualClock},
     error::{StoreError, StoreErrorKind},
     future::StoreFuture,
