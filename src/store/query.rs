@@ -1,8 +1,8 @@
 //! `LockQuery`: which locks somebody wants to see.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, str::FromStr, time::Duration};
 
-use crate::lock::{Lock, LockId, LockKind, Principal, ResourceKey, Timestamp, rules};
+use crate::lock::{Lock, LockId, LockKind, Principal, ResourceKey, rules};
 
 /// Which locks to find or to watch: all that fit every filter. Marks count, as [`Pending`](crate::lock::LockState).
 #[derive(Clone, Debug)]
@@ -14,8 +14,8 @@ pub struct LockQuery<'a> {
     pub principal: Option<Option<&'a Principal>>,
     /// What they are for.
     pub kind: Option<&'a LockKind>,
-    /// They were granted at this time or before.
-    pub created_before: Option<Timestamp>,
+    /// They were granted at least so long ago, by the store's clock.
+    pub older_than: Option<Duration>,
     /// How many to answer at most; the default is 100.
     pub limit: usize,
     /// Where the page before ended.
@@ -54,7 +54,7 @@ impl<'a> LockQuery<'a> {
     /// The first hundred of the locks that `select` names.
     #[must_use]
     pub const fn new(select: Select<'a>) -> Self {
-        Self { select, principal: None, kind: None, created_before: None, limit: 100, after: None }
+        Self { select, principal: None, kind: None, older_than: None, limit: 100, after: None }
     }
 
     /// The locks that cover `key`.
@@ -89,10 +89,10 @@ impl<'a> LockQuery<'a> {
         self
     }
 
-    /// Only those granted at `time` or before.
+    /// Only those granted at least `age` ago.
     #[must_use]
-    pub const fn created_before(mut self, time: Timestamp) -> Self {
-        self.created_before = Some(time);
+    pub const fn older_than(mut self, age: Duration) -> Self {
+        self.older_than = Some(age);
         self
     }
 
@@ -121,7 +121,7 @@ impl<'a> LockQuery<'a> {
         selected
             && self.principal.is_none_or(|principal| principal == lock.principal())
             && self.kind.is_none_or(|kind| kind == lock.kind())
-            && self.created_before.is_none_or(|time| lock.created_at() <= time)
+            && self.older_than.is_none_or(|age| lock.life().seen_at.since(lock.created_at()) >= age)
     }
 }
 
