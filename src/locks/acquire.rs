@@ -1,0 +1,398 @@
+//! Acquiring: from a [`LockRequest`] to granted locks, or to a refusal.
+
+use std::{sync::Arc, time::Duration};
+
+use http::{HeaderMap, Method, Uri, Version};
+
+use super::{
+    Access, Action, AuthorizeAsk, Caller, Incident, LockGuard, LockRequest, Locks, Refusal, RefusalCode,
+    builder::Anonymous,
+    limits::{Asked, Clamped},
+    request::{Replace, Root, RootName},
+};
+use crate::{
+    lock::{KeyError, Lock, LockId, LockKind, LockParts, LockToken, ResourceKey, rules},
+    request::{Ask, RequestView, Role},
+    store::{
+        Acquire, Acquired, Authority, Lifetime, LockQuery, NewLock, QuotaExceeded, Release, Replaces, StoreError,
+        StoreErrorKind, StoreFuture, Which,
+    },
+};
+
+/// Locks that were granted, with their tokens. Dropping this does not end them: see [`LockGuard`] for that.
+#[derive(Clone, Debug)]
+#[must_use = "the tokens are shown here and nowhere else"]
+pub struct Granted {
+    locks: Vec<Lock>,
+    tokens: Vec<LockToken>,
+    repeated: bool,
+    clamped: Clamped,
+}
+
+impl Granted {
+    /// The locks, in the order their roots were named.
+    #[must_use]
+    pub fn locks(&self) -> &[Lock] {
+        &self.locks
+    }
+
+    /// Their tokens, in the same order.
+    #[must_use]
+    pub fn tokens(&self) -> &[LockToken] {
+        &self.tokens
+    }
+
+    /// The only lock, or the first.
+    #[must_use]
+    pub fn lock(&self) -> &Lock {
+        &self.locks[0]
+    }
+
+    /// Its token.
+    #[must_use]
+    pub fn token(&self) -> LockToken {
+        self.tokens[0]
+    }
+
+    /// Whether they had been granted before, to an acquire that proposed the same tokens.
+    #[must_use]
+    pub fn is_repeated(&self) -> bool {
+        self.repeated
+    }
+
+    /// Whether they live shorter than was asked for.
+    #[must_use]
+    pub fn is_clamped(&self) -> bool {
+        self.clamped == Clamped::Yes
+    }
+
+    pub(super) fn into_parts(self) -> (Vec<Lock>, Vec<LockToken>) {
+        (self.locks, self.tokens)
+    }
+}
+
+impl Locks {
+    /// Acquires what `request` names, all or nothing. The caller is the application: no authorizer is asked.
+    ///
+    /// # Errors
+    /// The [`Refusal`] that would be answered over HTTP: 400, 409, 412, 423, 429, 503.
+    pub async fn acquire(&self, request: LockRequest) -> Result<Granted, Refusal> {
+        self.acquire_for(&Caller::application(request.principal.clone()), request).await
+    }
+
+    /// Acquires, and holds as long as the guard lives.
+    ///
+    /// # Errors
+    /// As for [`Locks::acquire`].
+    pub async fn hold(&self, request: LockRequest) -> Result<LockGuard, Refusal> {
+        Ok(LockGuard::new(self.clone(), self.acquire(request).await?))
+    }
+
+    /// Acquires on behalf of `caller`, whom the authorizer decides about.
+    ///
+    /// # Errors
+    /// As for [`Locks::acquire`], and 403.
+    pub async fn acquire_for(&self, caller: &Caller, mut request: LockRequest) -> Result<Granted, Refusal> {
+        if request.namespace.is_none() {
+            request.namespace = caller.namespace().map(str::to_owned);
+        }
+        let keys = self.root_keys(&request)?;
+        self.check_texts(caller, &request)?;
+        if request.lifetime == Asked::For(Duration::ZERO) {
+            return Err(Refusal::bad_request("timeout: a lock lives for a second at least"));
+        }
+        let (lifetime, clamped) = self.policy().lifetimes.grant(&request.kind, request.lifetime);
+        self.authorize_acquire(caller, &request, &keys, lifetime)?;
+        self.authorize_breaks(caller, &request).await?;
+
+        let resource = keys[0].clone();
+        let locks = new_locks(caller, &request, keys);
+        let replaces: Vec<Replaces<'_>> = request
+            .replaces
+            .iter()
+            .map(|replace| match replace {
+                Replace::Held(token) => Replaces::Held(token),
+                Replace::Broken { id, reason } => Replaces::Broken { id: *id, reason },
+            })
+            .collect();
+        let limits = self.limits();
+        let drain = request
+            .drain
+            .map_or(limits.drain, |drain| if caller.is_application() { drain } else { drain.min(limits.drain) });
+        let acquire = Acquire::new(&locks, caller.principal())
+            .proven_by(&self.policy().proof)
+            .replacing(&replaces)
+            .living(lifetime)
+            .draining(drain)
+            .within_quota(limits.quota())
+            .within(request.within);
+        let answer = match self.store().acquire(&acquire).into_ready() {
+            Ok(answer) => answer,
+            Err(pending) => {
+                let mut undo = Undo::new(self, &request, &locks);
+                let answer = self.answered_within(drain + limits.answer_within, "acquiring a lock", pending).await;
+                // A store that ran out of time may have granted all the same.
+                if answer.is_ok() {
+                    undo.tokens.clear();
+                }
+                answer
+            }
+        };
+        let (locks_granted, repeated) = match answer.map_err(|error| self.store_failed(error))? {
+            Acquired::Granted(granted) => (granted, false),
+            Acquired::Repeated(granted) => (granted, true),
+            outcome => return Err(self.not_acquired(caller, &resource, outcome)),
+        };
+        Ok(Granted { locks: locks_granted, tokens: locks.iter().map(|lock| lock.token).collect(), repeated, clamped })
+    }
+
+    /// The key of a lock root named in a request or in code, by the same rules as those of a write.
+    pub(crate) fn root_key(&self, path: &str, namespace: Option<&str>) -> Result<ResourceKey<'static>, Refusal> {
+        let (method, uri, headers, extensions) =
+            (Method::PUT, Uri::from_static("/"), HeaderMap::new(), http::Extensions::new());
+        let request = RequestView {
+            method: &method,
+            uri: &uri,
+            version: Version::HTTP_11,
+            headers: &headers,
+            extensions: &extensions,
+        };
+        self.root_key_in(request, path, namespace)
+    }
+
+    /// The same, where there is a request that a resolver may want to see.
+    pub(crate) fn root_key_in(
+        &self,
+        request: RequestView<'_>,
+        path: &str,
+        namespace: Option<&str>,
+    ) -> Result<ResourceKey<'static>, Refusal> {
+        let resolved = self.policy().resolver.resolve(&Ask::new(request, Role::Root, path)).and_then(|resolved| {
+            match resolved.as_slice() {
+                [key] => Ok(key.clone().into_owned()),
+                _ => Err(KeyError::Unresolved),
+            }
+        });
+        let key = match resolved {
+            Ok(key) => key,
+            Err(KeyError::AmbiguousPath) => {
+                return Err(Refusal::new(RefusalCode::AmbiguousPath, KeyError::AmbiguousPath.to_string()));
+            }
+            Err(error) => return Err(Refusal::bad_request(error.to_string())),
+        };
+        Ok(match namespace {
+            Some(namespace) if key.namespace().is_none() => key.in_namespace(namespace.to_owned()),
+            _ => key,
+        })
+    }
+
+    fn root_keys(&self, request: &LockRequest) -> Result<Vec<ResourceKey<'static>>, Refusal> {
+        let most = self.limits().roots_per_request;
+        if request.roots.len() > most {
+            return Err(Refusal::bad_request(format!("resources: at most {most} at once")));
+        }
+        let keys = request
+            .roots
+            .iter()
+            .map(|root| match &root.name {
+                RootName::Path(path) => self.root_key(path, request.namespace.as_deref()),
+                RootName::Key(key) => Ok(key.clone()),
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        if let Some(key) = keys.iter().find(|key| key.path().len() > ResourceKey::MAX_ROOT) {
+            let length = key.path().len();
+            return Err(Refusal::bad_request(format!("resource: {length} bytes; a lock's root has at most 8192")));
+        }
+        for (at, key) in keys.iter().enumerate() {
+            if let Some(other) = keys[..at].iter().find(|other| rules::overlap((key, request.depth), (other, request.depth)))
+            {
+                return Err(Refusal::bad_request(format!("resources: {key} and {other} overlap")));
+            }
+        }
+        Ok(keys)
+    }
+
+    fn check_texts(&self, caller: &Caller, request: &LockRequest) -> Result<(), Refusal> {
+        let limits = self.limits();
+        let owner = request.owner.as_ref().map_or_else(|| caller.owner().text_len(), crate::lock::Owner::text_len);
+        let reason = request.reason.as_ref().map_or(0, String::len);
+        let client_ref = request.client_ref.as_ref().map_or(0, String::len);
+        let broken = request.replaces.iter().map(|replace| match replace {
+            Replace::Broken { reason, .. } => reason.len(),
+            Replace::Held(_) => 0,
+        });
+        for (what, length, most) in [
+            ("owner", owner, limits.owner_text),
+            ("reason", reason.max(broken.max().unwrap_or(0)), limits.owner_text),
+            ("client_ref", client_ref, limits.client_ref),
+            ("kind", request.kind.as_str().len(), 64),
+        ] {
+            if length > most {
+                return Err(Refusal::bad_request(format!("{what}: {length} bytes; at most {most}")));
+            }
+        }
+        if request.kind.as_str().is_empty() {
+            return Err(Refusal::bad_request("kind: empty"));
+        }
+        let twice = |at: usize, root: &Root| {
+            request.roots[..at].iter().any(|other| {
+                (root.token.is_some() && root.token == other.token) || (root.id.is_some() && root.id == other.id)
+            })
+        };
+        if request.roots.iter().enumerate().any(|(at, root)| twice(at, root)) {
+            return Err(Refusal::bad_request("a token or id is proposed twice"));
+        }
+        Ok(())
+    }
+
+    fn authorize_acquire(
+        &self,
+        caller: &Caller,
+        request: &LockRequest,
+        keys: &[ResourceKey<'static>],
+        lifetime: Lifetime,
+    ) -> Result<(), Refusal> {
+        if caller.is_application() {
+            return Ok(());
+        }
+        if caller.principal().is_none() && self.policy().anonymous == Anonymous::Refused {
+            return Err(Refusal::forbidden("Only an authenticated caller may acquire a lock."));
+        }
+        for key in keys {
+            let access = self.policy().authorizer.authorize(&AuthorizeAsk {
+                action: Action::Acquire,
+                principal: caller.principal(),
+                key,
+                kind: &request.kind,
+                depth: request.depth,
+                lifetime: lifetime.span,
+                lock: None,
+            });
+            if access != Access::Allowed {
+                return Err(Refusal::forbidden(match request.kind {
+                    LockKind::User => format!("You may not lock {key}."),
+                    _ => format!("You may not set a lock of kind `{}` on {key}.", request.kind),
+                }));
+            }
+        }
+        Ok(())
+    }
+
+    async fn authorize_breaks(&self, caller: &Caller, request: &LockRequest) -> Result<(), Refusal> {
+        if caller.is_application() {
+            return Ok(());
+        }
+        for replace in &request.replaces {
+            if let Replace::Broken { id, .. } = replace {
+                // One that is gone is for the store to tell; what cannot be seen cannot be broken either.
+                let page = self.found(&LockQuery::id(*id).limit(1)).await?;
+                let allowed = |lock: &Lock| self.access(caller, Action::Break, lock) == Access::Allowed;
+                if !page.locks.first().is_some_and(allowed) {
+                    return Err(Refusal::forbidden("You may not break this lock, or there is none with this id."));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn not_acquired(&self, caller: &Caller, resource: &ResourceKey<'_>, outcome: Acquired) -> Refusal {
+        match outcome {
+            Acquired::Conflict(conflict) => self.locked(caller, Some(resource), &conflict.blockers, conflict.truncated),
+            Acquired::Busy { retry_after } => {
+                let seconds = u64::try_from(retry_after.as_millis().div_ceil(1000)).unwrap_or(u64::MAX);
+                self.over_locks(RefusalCode::WriteInProgress, caller, Some(resource), &[], false).retry_in(seconds)
+            }
+            Acquired::OverQuota(QuotaExceeded::Principal) => {
+                self.over_locks(RefusalCode::LockQuota, caller, Some(resource), &[], false)
+            }
+            Acquired::OverQuota(_) => self.over_locks(RefusalCode::StoreFull, caller, Some(resource), &[], false),
+            Acquired::Lost(lost) => self.lock_lost(caller, Some(resource), lost, &[], false),
+            Acquired::NotHolder => Refusal::forbidden("You do not hold the lock to be replaced."),
+            Acquired::Taken => self.over_locks(RefusalCode::ProposalConflict, caller, Some(resource), &[], false),
+            Acquired::Granted(_) | Acquired::Repeated(_) => unreachable!("a grant is no refusal"),
+        }
+    }
+
+    /// What the store answers, but no later than `limit`.
+    pub(super) async fn answered_within<T>(
+        &self,
+        limit: Duration,
+        what: &'static str,
+        answer: StoreFuture<T>,
+    ) -> Result<T, StoreError> {
+        match answer.into_ready() {
+            Ok(answer) => answer,
+            Err(pending) => tokio::time::timeout(limit, pending)
+                .await
+                .unwrap_or_else(|_| Err(StoreError::new(StoreErrorKind::TimedOut, what))),
+        }
+    }
+}
+
+fn new_locks(caller: &Caller, request: &LockRequest, keys: Vec<ResourceKey<'static>>) -> Vec<NewLock> {
+    let owner = request.owner.clone().unwrap_or_else(|| caller.owner());
+    let reason: Option<Arc<str>> = request.reason.as_deref().map(Arc::from);
+    let client_ref: Option<Arc<str>> = request.client_ref.as_deref().map(Arc::from);
+    let lock = |(root, key): (&Root, ResourceKey<'static>)| NewLock {
+        parts: Arc::new(LockParts {
+            id: root.id.unwrap_or_else(LockId::random),
+            root: key,
+            scope: request.scope,
+            depth: request.depth,
+            kind: request.kind.clone(),
+            principal: caller.principal().cloned(),
+            owner: owner.clone(),
+            reason: reason.clone(),
+            client_ref: client_ref.clone(),
+        }),
+        token: root.token.unwrap_or_else(LockToken::random),
+    };
+    request.roots.iter().zip(keys).map(lock).collect()
+}
+
+/// Ends locks that may have been granted to somebody who no longer waits for them. Only those whose tokens nobody else
+/// knows: who proposed a token can repeat the acquire, and must find the lock.
+struct Undo {
+    locks: Locks,
+    tokens: Vec<LockToken>,
+}
+
+impl Undo {
+    fn new(locks: &Locks, request: &LockRequest, new: &[NewLock]) -> Self {
+        let unknown = request.roots.iter().zip(new).filter(|(root, _)| root.token.is_none());
+        Self { locks: locks.clone(), tokens: unknown.map(|(_, lock)| lock.token).collect() }
+    }
+}
+
+impl Drop for Undo {
+    fn drop(&mut self) {
+        for token in self.tokens.drain(..) {
+            self.locks.release_behind(token);
+        }
+    }
+}
+
+impl Locks {
+    /// Ends a lock by its token without anybody waiting for it: at once where the store can, else on the runtime that
+    /// this runs on. Where there is none the lock expires.
+    pub(super) fn release_behind(&self, token: LockToken) {
+        match self.store().release(&Release::new(Which::Token(&token), Authority::Guard)).into_ready() {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => self.policy().incident(&Incident::UndoFailed { error: &error }),
+            Err(pending) => {
+                let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+                    let error = StoreError::new(StoreErrorKind::Other, "no runtime to end a lock on");
+                    self.policy().incident(&Incident::UndoFailed { error: &error });
+                    return;
+                };
+                let locks = self.clone();
+                runtime.spawn(async move {
+                    let limit = locks.limits().answer_within;
+                    if let Err(error) = locks.answered_within(limit, "ending a lock", pending).await {
+                        locks.policy().incident(&Incident::UndoFailed { error: &error });
+                    }
+                });
+            }
+        }
+    }
+}

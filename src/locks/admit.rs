@@ -1,0 +1,199 @@
+//! Judging a request: may this write go on? What the layer asks before it calls the service.
+
+use std::{
+    borrow::Cow,
+    fmt,
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use http::Method;
+
+use super::{Caller, Incident, Locks, Refusal, RefusalCode, builder::FailMode};
+use crate::{
+    lock::{Gone, HolderProof, ResourceKey},
+    request::{Conditions, RequestView, gone, targets},
+    store::{Admitted, Permit, Refused, StoreError, StoreErrorKind, StoreFuture, Verdict, Write},
+};
+
+/// What is thought of a write: at once when the store knows, else later.
+#[derive(Debug)]
+#[must_use]
+pub enum Judgement {
+    /// It may go on, or not.
+    Ready(Result<Admitted, Refusal>),
+    /// The store has to be waited for.
+    Pending(PendingVerdict),
+}
+
+/// A verdict to come, within [`Limits::admit_within`](super::Limits::admit_within).
+#[must_use = "futures do nothing unless polled"]
+pub struct PendingVerdict(Pin<Box<dyn Future<Output = Result<Admitted, Refusal>> + Send>>);
+
+impl Future for PendingVerdict {
+    type Output = Result<Admitted, Refusal>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.0.as_mut().poll(cx)
+    }
+}
+
+impl fmt::Debug for PendingVerdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PendingVerdict")
+    }
+}
+
+/// Whether a route lets only holders write.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Demand {
+    /// Anybody may write what nobody else has locked.
+    #[default]
+    None,
+    /// Only who holds a lock on it; others get 428 `lock_required` (RFC 6585 section 3).
+    Lock,
+}
+
+impl Locks {
+    /// Whether `method` changes nothing, so that no lock stands in its way.
+    #[must_use]
+    pub fn is_read(&self, method: &Method) -> bool {
+        self.policy().methods.is_read(method)
+    }
+
+    /// Decides about a write and registers it. Refusals come in the order 400, 503, 428, 412, 423.
+    pub fn judge(&self, request: RequestView<'_>, demand: Demand) -> Judgement {
+        let policy = self.policy();
+        let namespace = policy.namespace.as_ref().and_then(|namespace| namespace(&request));
+        let namespace = namespace.as_deref().map(Cow::Borrowed);
+        let targets = match targets(request, &*policy.resolver, namespace.as_ref()) {
+            Ok(targets) => targets,
+            Err(error) => return Judgement::Ready(Err(self.signed(error.into()))),
+        };
+        if targets.is_empty() {
+            // The resolver says that this request changes nothing that can be locked.
+            return Judgement::Ready(Ok(Admitted { permit: Permit::unguarded(0), answered: None }));
+        }
+        let conditions = match self.conditions(request, namespace.as_ref()) {
+            Ok(conditions) => conditions,
+            Err(refusal) => return Judgement::Ready(Err(self.signed(refusal))),
+        };
+        let principal = policy.principal.as_ref().and_then(|principal| principal(&request));
+        let write = Write::new(&targets, &conditions)
+            .by(principal.as_ref())
+            .proven_by(&policy.proof)
+            .naming(policy.limits.blockers_named);
+        match self.store().admit(&write).into_ready() {
+            Ok(Ok(Verdict::Admitted(admitted))) if demand == Demand::None || admitted.answered.is_some() => {
+                Judgement::Ready(Ok(admitted))
+            }
+            Ok(answer) => {
+                let asked = self.asked(request, &conditions, targets[0].key.clone(), demand);
+                Judgement::Ready(asked.answer(answer))
+            }
+            Err(pending) => {
+                let asked = self.asked(request, &conditions, targets[0].key.clone(), demand);
+                Judgement::Pending(PendingVerdict(Box::pin(asked.wait(pending))))
+            }
+        }
+    }
+
+    /// Which locks end once this request has succeeded, because their resources are gone.
+    pub fn gone_after(&self, request: RequestView<'_>) -> Vec<Gone<'static>> {
+        let policy = self.policy();
+        let namespace = policy.namespace.as_ref().and_then(|namespace| namespace(&request)).map(Cow::Owned);
+        // What could not be read was refused before.
+        let Ok(targets) = targets(request, &*policy.resolver, namespace.as_ref()) else { return Vec::new() };
+        let owned = |gone: Gone<'_>| Gone { key: gone.key.into_owned(), reach: gone.reach };
+        gone(request.method, &targets).into_iter().map(owned).collect()
+    }
+
+    /// The conditions of a request, with a token that came in a way of the application's own.
+    pub(crate) fn conditions<'r>(
+        &self,
+        request: RequestView<'r>,
+        namespace: Option<&Cow<'r, str>>,
+    ) -> Result<Conditions<'r>, Refusal> {
+        let policy = self.policy();
+        let mut conditions = Conditions::parse(request, &*policy.resolver, namespace)?;
+        if let Some(token) = policy.token.as_ref().and_then(|token| token(&request)) {
+            conditions.submit(token)?;
+        }
+        Ok(conditions)
+    }
+
+    /// Who sends `request`.
+    #[must_use]
+    pub fn caller(&self, request: &RequestView<'_>) -> Caller {
+        let policy = self.policy();
+        Caller::remote(policy.principal.as_ref().and_then(|principal| principal(request)))
+            .shown_as(policy.owner.as_ref().and_then(|owner| owner(request)))
+            .in_namespace(policy.namespace.as_ref().and_then(|namespace| namespace(request)))
+    }
+
+    #[cold]
+    fn asked(&self, request: RequestView<'_>, conditions: &Conditions<'_>, key: ResourceKey<'_>, demand: Demand) -> Asked {
+        // Where the principal alone proves a holder, there is no token that could be missing.
+        let tokenless = conditions.tokens().is_empty()
+            && !matches!(self.policy().proof, HolderProof::Principal | HolderProof::Custom(_));
+        Asked { locks: self.clone(), caller: self.caller(&request), resource: key.into_owned(), demand, tokenless }
+    }
+}
+
+/// What is needed to turn an answer of the store into a refusal, once the request is out of reach.
+struct Asked {
+    locks: Locks,
+    caller: Caller,
+    resource: ResourceKey<'static>,
+    demand: Demand,
+    /// Whether the caller cannot hold anything, for want of a token.
+    tokenless: bool,
+}
+
+impl Asked {
+    async fn wait(self, pending: StoreFuture<Verdict>) -> Result<Admitted, Refusal> {
+        let limit = self.locks.limits().admit_within;
+        let answer = tokio::time::timeout(limit, pending)
+            .await
+            .unwrap_or_else(|_| Err(StoreError::new(StoreErrorKind::TimedOut, "deciding about a write")));
+        self.answer(answer)
+    }
+
+    fn answer(self, answer: Result<Verdict, StoreError>) -> Result<Admitted, Refusal> {
+        match answer {
+            Ok(Verdict::Admitted(admitted)) => match self.demand {
+                Demand::Lock if admitted.answered.is_none() => Err(self.required(&Refused::default())),
+                _ => Ok(admitted),
+            },
+            Ok(Verdict::Refused(refused)) if self.demand == Demand::Lock && self.tokenless => Err(self.required(&refused)),
+            Ok(Verdict::Refused(refused)) => {
+                let Refused { blockers, truncated, condition_failed, lost } = *refused;
+                let (caller, resource) = (&self.caller, Some(&self.resource));
+                Err(if condition_failed {
+                    self.locks.lock_lost(caller, resource, lost, &blockers, truncated)
+                } else {
+                    self.locks.locked(caller, resource, &blockers, truncated)
+                })
+            }
+            Err(error) => match &self.locks.policy().fail_mode {
+                FailMode::Closed => Err(self.locks.store_failed(error)),
+                FailMode::Open(hook) => {
+                    hook(&Incident::AdmittedUnchecked { path: self.resource.path(), error: &error });
+                    Ok(Admitted { permit: Permit::unguarded(0), answered: None })
+                }
+            },
+        }
+    }
+
+    fn required(&self, refused: &Refused) -> Refusal {
+        self.locks.over_locks(
+            RefusalCode::LockRequired,
+            &self.caller,
+            Some(&self.resource),
+            &refused.blockers,
+            refused.truncated,
+        )
+    }
+}

@@ -1,0 +1,248 @@
+//! `LocksBuilder`: the policy of a [`Locks`], and its defaults.
+
+use std::{fmt, sync::Arc};
+
+use super::{Authorizer, DefaultAuthorizer, Incident, Lifetimes, Limits, Locks, incident::IncidentHook, refusal::Site};
+use crate::{
+    lock::{HolderProof, KeyError, KeyRules, LockToken, Owner, Principal},
+    request::{Ask, MethodRules, RequestView, ResolveFn, ResolveTargets, Resolved},
+    store::LockStore,
+};
+
+/// Builds a [`Locks`].
+///
+/// Unless told otherwise: every method that is not known to be a read is a write; keys are paths by the default
+/// [`KeyRules`]; everybody is anonymous; a holder proves itself by token and principal; nobody acquires anonymously over
+/// HTTP; [`DefaultAuthorizer`] decides the rest; a store that cannot answer closes writes.
+#[must_use = "a builder does nothing until `build` is called"]
+pub struct LocksBuilder {
+    store: Arc<dyn LockStore>,
+    policy: Policy,
+}
+
+type PrincipalOf = Arc<dyn Fn(&RequestView<'_>) -> Option<Principal> + Send + Sync>;
+type OwnerOf = Arc<dyn Fn(&RequestView<'_>) -> Option<Owner> + Send + Sync>;
+type NamespaceOf = Arc<dyn Fn(&RequestView<'_>) -> Option<String> + Send + Sync>;
+type TokensOf = Arc<dyn Fn(&RequestView<'_>) -> Option<LockToken> + Send + Sync>;
+
+pub(crate) struct Policy {
+    pub(crate) methods: MethodRules,
+    pub(crate) resolver: Arc<dyn ResolveTargets>,
+    pub(crate) principal: Option<PrincipalOf>,
+    pub(crate) owner: Option<OwnerOf>,
+    pub(crate) namespace: Option<NamespaceOf>,
+    pub(crate) token: Option<TokensOf>,
+    pub(crate) proof: HolderProof,
+    pub(crate) limits: Limits,
+    pub(crate) lifetimes: Lifetimes,
+    pub(crate) authorizer: Arc<dyn Authorizer>,
+    pub(crate) anonymous: Anonymous,
+    pub(crate) fail_mode: FailMode,
+    pub(crate) incidents: Option<IncidentHook>,
+    pub(crate) site: Option<Arc<Site>>,
+}
+
+/// Whether callers without a principal may acquire over HTTP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Anonymous {
+    Refused,
+    Asked,
+}
+
+/// What becomes of a write when the store cannot answer.
+pub(crate) enum FailMode {
+    /// It is refused with 503.
+    Closed,
+    /// It goes on, and the hook hears of it.
+    Open(IncidentHook),
+}
+
+impl LocksBuilder {
+    pub(super) fn new(store: Arc<dyn LockStore>) -> Self {
+        let policy = Policy {
+            methods: MethodRules::default(),
+            resolver: Arc::new(KeyRules::default()),
+            principal: None,
+            owner: None,
+            namespace: None,
+            token: None,
+            proof: HolderProof::default(),
+            limits: Limits::default(),
+            lifetimes: Lifetimes::default(),
+            authorizer: Arc::new(DefaultAuthorizer),
+            anonymous: Anonymous::Refused,
+            fail_mode: FailMode::Closed,
+            incidents: None,
+            site: None,
+        };
+        Self { store, policy }
+    }
+
+    /// Which methods are reads.
+    pub fn methods(mut self, methods: MethodRules) -> Self {
+        self.policy.methods = methods;
+        self
+    }
+
+    /// How a path becomes a key: [`KeyRules`] with options, or a resolver of your own.
+    pub fn keys_by(mut self, resolver: impl ResolveTargets) -> Self {
+        self.policy.resolver = Arc::new(resolver);
+        self
+    }
+
+    /// How a request becomes keys, as a closure: record ids, route parameters, the query. It is asked for the target,
+    /// and again for `Destination`, the tags of `If`, and lock roots named to the endpoint.
+    pub fn keys_fn<F>(self, resolver: F) -> Self
+    where
+        F: for<'r> Fn(&Ask<'r>) -> Result<Resolved<'r>, KeyError> + Send + Sync + 'static,
+    {
+        self.keys_by(ResolveFn::new(resolver))
+    }
+
+    /// Who the caller is, from what the authentication outside the layer left in the request.
+    ///
+    /// ```
+    /// # use tower_lock::{Locks, MemoryStore, lock::Principal};
+    /// # #[derive(Clone)] struct User { id: String }
+    /// let locks = Locks::builder(MemoryStore::new())
+    ///     .principal(|request| request.extensions.get::<User>().map(|user| Principal::new(&user.id)))
+    ///     .build();
+    /// ```
+    pub fn principal<F>(mut self, principal: F) -> Self
+    where
+        F: Fn(&RequestView<'_>) -> Option<Principal> + Send + Sync + 'static,
+    {
+        self.policy.principal = Some(Arc::new(principal));
+        self
+    }
+
+    /// What others see of the caller as the owner of a lock; the principal's name unless said.
+    pub fn owner<F>(mut self, owner: F) -> Self
+    where
+        F: Fn(&RequestView<'_>) -> Option<Owner> + Send + Sync + 'static,
+    {
+        self.policy.owner = Some(Arc::new(owner));
+        self
+    }
+
+    /// The namespace of a request's resources, from what the service itself selects by: a tenant, a host. Keys of
+    /// different namespaces have nothing to do with each other.
+    pub fn namespace<F>(mut self, namespace: F) -> Self
+    where
+        F: Fn(&RequestView<'_>) -> Option<String> + Send + Sync + 'static,
+    {
+        self.policy.namespace = Some(Arc::new(namespace));
+        self
+    }
+
+    /// A lock token from somewhere else than `If` and `Lock-Token`: a query parameter, a header of your own.
+    pub fn token<F>(mut self, token: F) -> Self
+    where
+        F: Fn(&RequestView<'_>) -> Option<LockToken> + Send + Sync + 'static,
+    {
+        self.policy.token = Some(Arc::new(token));
+        self
+    }
+
+    /// What proves that a caller holds a lock; token and principal unless said.
+    pub fn holder_proof(mut self, proof: HolderProof) -> Self {
+        self.policy.proof = proof;
+        self
+    }
+
+    /// How much, how many, how long to wait.
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.policy.limits = limits;
+        self
+    }
+
+    /// How long locks live.
+    pub fn lifetimes(mut self, lifetimes: Lifetimes) -> Self {
+        self.policy.lifetimes = lifetimes;
+        self
+    }
+
+    /// Who may acquire, see, list, break and transfer over HTTP; [`DefaultAuthorizer`] unless said. Type the closure's
+    /// argument: `|ask: &AuthorizeAsk<'_>| ..`.
+    pub fn authorizer(mut self, authorizer: impl Authorizer) -> Self {
+        self.policy.authorizer = Arc::new(authorizer);
+        self
+    }
+
+    /// Lets the authorizer decide about acquires without a principal too. All anonymous callers are one holder, told
+    /// apart by their tokens alone.
+    pub fn allow_anonymous(mut self) -> Self {
+        self.policy.anonymous = Anonymous::Asked;
+        self
+    }
+
+    /// Lets writes go on while the store cannot answer, unchecked, and tells `hook` of each one. Without this they are
+    /// refused with 503: a lock that only holds in good weather is none.
+    pub fn fail_open<F>(mut self, hook: F) -> Self
+    where
+        F: Fn(&Incident<'_>) + Send + Sync + 'static,
+    {
+        self.policy.fail_mode = FailMode::Open(Arc::new(hook));
+        self
+    }
+
+    /// Hears of what went wrong beside a request; see [`Incident`].
+    pub fn on_incident<F>(mut self, hook: F) -> Self
+    where
+        F: Fn(&Incident<'_>) + Send + Sync + 'static,
+    {
+        self.policy.incidents = Some(Arc::new(hook));
+        self
+    }
+
+    /// Where clients reach the endpoint (`/locks`, `https://api.example/locks`): refusals then link to it.
+    pub fn endpoint_url(mut self, url: impl AsRef<str>) -> Self {
+        self.site().endpoint_url = Some(url.as_ref().trim_end_matches('/').to_owned());
+        self
+    }
+
+    /// What the `type` of a problem document starts with (`https://api.example/problems/`); the code follows. Without
+    /// it the type is `about:blank`.
+    pub fn problem_types(mut self, base: impl Into<String>) -> Self {
+        self.site().problem_types = Some(base.into());
+        self
+    }
+
+    fn site(&mut self) -> &mut Site {
+        let site = self.policy.site.get_or_insert_default();
+        Arc::get_mut(site).expect("a policy under construction is nobody else's")
+    }
+
+    /// The hub.
+    #[must_use]
+    pub fn build(self) -> Locks {
+        Locks::from_parts(self.store, self.policy)
+    }
+}
+
+impl Policy {
+    pub(crate) fn incident(&self, incident: &Incident<'_>) {
+        if let Some(hook) = &self.incidents {
+            hook(incident);
+        }
+    }
+}
+
+impl fmt::Debug for Policy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Policy")
+            .field("proof", &self.proof)
+            .field("limits", &self.limits)
+            .field("lifetimes", &self.lifetimes)
+            .field("anonymous", &self.anonymous)
+            .field("fails_open", &matches!(self.fail_mode, FailMode::Open(_)))
+            .field("site", &self.site)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for LocksBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LocksBuilder").field("policy", &self.policy).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,43 @@
+//! `Incident`: what went wrong while a request went on, told to a hook.
+
+use std::{fmt, sync::Arc};
+
+use crate::store::StoreError;
+
+/// Something an operator should know of, although the request it happened to was not refused for it.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Incident<'a> {
+    /// The store could not answer, and the write was let through, because the policy says so
+    /// ([`LocksBuilder::fail_open`](super::LocksBuilder::fail_open)).
+    AdmittedUnchecked {
+        /// The path of the write.
+        path: &'a str,
+        /// What the store said.
+        error: &'a StoreError,
+    },
+    /// Locks of a resource that is gone could not be ended; they will expire.
+    LocksLeft {
+        /// The path that is gone.
+        path: &'a str,
+        /// What the store said.
+        error: &'a StoreError,
+    },
+    /// A lock granted to a caller who had left could not be ended; it will expire.
+    UndoFailed {
+        /// What the store said.
+        error: &'a StoreError,
+    },
+}
+
+impl fmt::Display for Incident<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AdmittedUnchecked { path, error } => write!(f, "write to {path} let through unchecked: {error}"),
+            Self::LocksLeft { path, error } => write!(f, "{path} is gone, its locks are not: {error}"),
+            Self::UndoFailed { error } => write!(f, "a lock nobody waits for any more is left: {error}"),
+        }
+    }
+}
+
+pub(crate) type IncidentHook = Arc<dyn Fn(&Incident<'_>) + Send + Sync>;

@@ -1,0 +1,121 @@
+//! Third floor: [`Locks`], policy over a store.
+//!
+//! A [`Locks`] knows how a request is read (keys, principal, namespace), how long locks live and how many there may be,
+//! who may do what, and what strangers see. The layer, the endpoint and in-process callers share one, so none can
+//! compute another key than the rest. What comes out is a granted lock or a [`Refusal`], redacted for whoever asked.
+
+mod acquire;
+mod admit;
+mod authorize;
+mod builder;
+mod caller;
+mod find;
+mod guard;
+mod incident;
+mod limits;
+mod manage;
+mod refusal;
+mod request;
+mod view;
+
+use std::{fmt, sync::Arc};
+
+use self::builder::Policy;
+pub use self::{
+    acquire::Granted,
+    admit::{Demand, Judgement, PendingVerdict},
+    authorize::{Access, Action, AuthorizeAsk, Authorizer, DefaultAuthorizer},
+    builder::LocksBuilder,
+    caller::Caller,
+    find::{Listing, LockFilter},
+    guard::LockGuard,
+    incident::Incident,
+    limits::{KindLifetime, Lifetimes, Limits},
+    manage::{Named, Refreshment},
+    refusal::{Refusal, RefusalCode},
+    request::LockRequest,
+    view::{LockView, LostView},
+};
+use crate::store::LockStore;
+
+/// The hub: a store and the policy over it. A cheap handle, cloned wherever locks are needed.
+///
+/// Give the same one to the layer, to the endpoint and to the code that locks by itself:
+///
+/// ```
+/// use tower_lock::{LockRequest, Locks, MemoryStore};
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let locks = Locks::builder(MemoryStore::new()).build();
+/// let guard = locks.hold(LockRequest::exclusive("/docs/7").reason("nightly export")).await?;
+/// assert_eq!(guard.lock().root().path(), "/docs/7");
+/// let refusal = locks.acquire(LockRequest::exclusive("/docs")).await.unwrap_err();
+/// assert_eq!(refusal.status(), 423);
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+pub struct Locks {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    store: Arc<dyn LockStore>,
+    policy: Policy,
+}
+
+impl Locks {
+    /// Locks in `store` under the default policy; see [`LocksBuilder`] for what that is.
+    #[must_use]
+    pub fn new(store: impl LockStore) -> Self {
+        Self::builder(store).build()
+    }
+
+    /// Locks in `store` under a policy of your own.
+    #[must_use]
+    pub fn builder(store: impl LockStore) -> LocksBuilder {
+        LocksBuilder::new(Arc::new(store))
+    }
+
+    /// The store.
+    #[must_use]
+    pub fn store(&self) -> &Arc<dyn LockStore> {
+        &self.inner.store
+    }
+
+    /// The limits that apply.
+    #[must_use]
+    pub fn limits(&self) -> &Limits {
+        &self.policy().limits
+    }
+
+    /// Where the endpoint is mounted, as clients reach it, if that was said.
+    #[must_use]
+    pub fn endpoint_url(&self) -> Option<&str> {
+        self.policy().site.as_ref()?.endpoint_url.as_deref()
+    }
+
+    /// Tells the operator of something that went wrong beside a request.
+    pub(crate) fn report(&self, incident: &Incident<'_>) {
+        self.policy().incident(incident);
+    }
+
+    pub(crate) fn policy(&self) -> &Policy {
+        &self.inner.policy
+    }
+
+    fn from_parts(store: Arc<dyn LockStore>, policy: Policy) -> Self {
+        Self { inner: Arc::new(Inner { store, policy }) }
+    }
+}
+
+impl<S: LockStore> From<S> for Locks {
+    fn from(store: S) -> Self {
+        Self::new(store)
+    }
+}
+
+impl fmt::Debug for Locks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Locks").field("policy", self.policy()).finish_non_exhaustive()
+    }
+}

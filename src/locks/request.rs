@@ -1,0 +1,206 @@
+//! `LockRequest`: what somebody asks of `acquire` and `hold`.
+
+use std::time::Duration;
+
+use super::limits::Asked;
+use crate::{
+    lock::{Depth, LockId, LockKind, LockScope, LockToken, Owner, Principal, ResourceKey},
+    store::WriteId,
+};
+
+/// A request for one or several locks, all or nothing.
+///
+/// ```
+/// use std::time::Duration;
+/// use tower_lock::{LockRequest, lock::LockKind};
+///
+/// let request = LockRequest::exclusive("/cases/4711")
+///     .and("/cases/4712")
+///     .kind(LockKind::Job)
+///     .reason("nightly export")
+///     .lifetime(Duration::from_secs(20 * 60));
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "a request does nothing until it is given to `Locks::acquire` or `Locks::hold`"]
+pub struct LockRequest {
+    pub(super) roots: Vec<Root>,
+    pub(super) scope: LockScope,
+    pub(super) depth: Depth,
+    pub(super) kind: LockKind,
+    pub(super) principal: Option<Principal>,
+    pub(super) namespace: Option<String>,
+    pub(super) owner: Option<Owner>,
+    pub(super) reason: Option<String>,
+    pub(super) client_ref: Option<String>,
+    pub(super) lifetime: Asked,
+    pub(super) replaces: Vec<Replace>,
+    pub(super) drain: Option<Duration>,
+    pub(super) within: Option<WriteId>,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Root {
+    pub(super) name: RootName,
+    pub(super) token: Option<LockToken>,
+    pub(super) id: Option<LockId>,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum RootName {
+    /// A path as it would be sent, to become a key by the same rules as a request's.
+    Path(String),
+    /// A key as it is.
+    Key(ResourceKey<'static>),
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum Replace {
+    Held(LockToken),
+    Broken { id: LockId, reason: String },
+}
+
+impl LockRequest {
+    /// A lock that nobody else can share, on the resource at `path`.
+    ///
+    /// A path is read as one in a request target: percent-encoded, made canonical by the rules of
+    /// [`Locks`](super::Locks).
+    pub fn exclusive(path: impl Into<String>) -> Self {
+        Self::new(LockScope::Exclusive, Root::path(path))
+    }
+
+    /// A lock that others can share, on the resource at `path`.
+    pub fn shared(path: impl Into<String>) -> Self {
+        Self::new(LockScope::Shared, Root::path(path))
+    }
+
+    /// A lock on the resource with this very key.
+    pub fn on(scope: LockScope, key: ResourceKey<'static>) -> Self {
+        Self::new(scope, Root { name: RootName::Key(key), token: None, id: None })
+    }
+
+    fn new(scope: LockScope, root: Root) -> Self {
+        Self {
+            roots: vec![root],
+            scope,
+            depth: Depth::Infinity,
+            kind: LockKind::User,
+            principal: None,
+            namespace: None,
+            owner: None,
+            reason: None,
+            client_ref: None,
+            lifetime: Asked::Default,
+            replaces: Vec::new(),
+            drain: None,
+            within: None,
+        }
+    }
+
+    /// And another resource. Roots that overlap each other are 400.
+    pub fn and(mut self, path: impl Into<String>) -> Self {
+        self.roots.push(Root::path(path));
+        self
+    }
+
+    /// How far below its root each lock reaches; [`Depth::Infinity`] unless said (RFC 4918 section 9.10.3).
+    pub fn depth(mut self, depth: Depth) -> Self {
+        self.depth = depth;
+        self
+    }
+
+    /// What the locks are for; [`LockKind::User`] unless said.
+    pub fn kind(mut self, kind: LockKind) -> Self {
+        self.kind = kind;
+        self
+    }
+
+    /// On whose behalf: who must submit the tokens. Nobody in particular unless said. Over HTTP the caller, whatever
+    /// stands here.
+    pub fn principal(mut self, principal: impl Into<Principal>) -> Self {
+        self.principal = Some(principal.into());
+        self
+    }
+
+    /// The namespace of the paths.
+    pub fn namespace(mut self, namespace: impl Into<String>) -> Self {
+        self.namespace = Some(namespace.into());
+        self
+    }
+
+    /// What others see of the holder; the principal's name unless said.
+    pub fn owner(mut self, owner: Owner) -> Self {
+        self.owner = Some(owner);
+        self
+    }
+
+    /// Why, in the holder's words.
+    pub fn reason(mut self, reason: impl Into<String>) -> Self {
+        self.reason = Some(reason.into());
+        self
+    }
+
+    /// A public text of the caller's own, at most 1 KiB.
+    pub fn client_ref(mut self, text: impl Into<String>) -> Self {
+        self.client_ref = Some(text.into());
+        self
+    }
+
+    /// How long each lock lives unless refreshed; clamped to what its kind allows, and the answer says so. Zero is 400.
+    pub fn lifetime(mut self, span: Duration) -> Self {
+        self.lifetime = Asked::For(span);
+        self
+    }
+
+    /// Locks without an end, as far as their kind allows.
+    pub fn endless(mut self) -> Self {
+        self.lifetime = Asked::Endless;
+        self
+    }
+
+    /// The token for the root named last, so that an acquire whose answer was lost can be repeated. Its randomness is
+    /// the caller's.
+    pub fn propose_token(mut self, token: LockToken) -> Self {
+        if let Some(root) = self.roots.last_mut() {
+            root.token = Some(token);
+        }
+        self
+    }
+
+    /// The id for the root named last.
+    pub fn propose_id(mut self, id: LockId) -> Self {
+        if let Some(root) = self.roots.last_mut() {
+            root.id = Some(id);
+        }
+        self
+    }
+
+    /// In place of a lock of the caller's own, which ends in the same step: an upgrade, a widening, a move.
+    pub fn replacing(mut self, token: LockToken) -> Self {
+        self.replaces.push(Replace::Held(token));
+        self
+    }
+
+    /// In place of somebody else's lock, which is broken in the same step. Over HTTP the authorizer is asked for each.
+    pub fn breaking(mut self, id: LockId, reason: impl Into<String>) -> Self {
+        self.replaces.push(Replace::Broken { id, reason: reason.into() });
+        self
+    }
+
+    /// How long to wait for writes in flight; zero is not at all.
+    pub fn draining(mut self, drain: Duration) -> Self {
+        self.drain = Some(drain);
+        self
+    }
+
+    /// From inside a write of one's own, which is not waited for: see `Admission::write_id`.
+    pub fn within(mut self, write: Option<WriteId>) -> Self {
+        self.within = write;
+        self
+    }
+}
+
+impl Root {
+    fn path(path: impl Into<String>) -> Self {
+        Self { name: RootName::Path(path.into()), token: None, id: None }
+    }
+}

@@ -1,0 +1,131 @@
+//! `LockView`: what a caller is shown of a lock. The one shape in refusals, inspections and lists.
+
+use serde::Serialize;
+
+use super::{Access, Action, AuthorizeAsk, Caller, Locks};
+use crate::lock::{Depth, Lock, LockId, LockKind, LockScope, LockState, LostCause, LostLock, Owner, Timestamp};
+
+/// What a caller is shown of a lock; what they may not see is left out. Serialises as an item of `locks` in section 7's
+/// body.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct LockView {
+    /// The public handle.
+    pub lock_id: LockId,
+    /// The lock's root, as a canonical path.
+    pub resource: String,
+    /// Who else may lock it.
+    pub scope: LockScope,
+    /// How far below the root it reaches.
+    pub depth: Depth,
+    /// What it is for.
+    pub kind: LockKind,
+    /// Who holds it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub owner: Option<Owner>,
+    /// Why, in their words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Their own public text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_ref: Option<String>,
+    /// The stage of its life.
+    pub state: LockState,
+    /// Whether a write that it answers for is in flight.
+    pub in_use: bool,
+    /// When it was granted.
+    pub created_at: Timestamp,
+    /// When it ends unless refreshed; none when it is endless.
+    pub expires_at: Option<Timestamp>,
+    /// In how many seconds that is, rounded up.
+    pub expires_in: Option<u64>,
+    /// Larger than that of every overlapping lock before.
+    pub generation: u64,
+    /// Whether the caller holds it.
+    pub mine: bool,
+    /// Whether the caller may break it.
+    pub can_break: bool,
+}
+
+/// What a caller is told of a lock that they believed in. Serialises as an item of `lost`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct LostView {
+    /// The public handle, where known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lock_id: Option<LockId>,
+    /// What it was rooted at, where known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resource: Option<String>,
+    /// Why it is gone.
+    pub cause: LostCause,
+    /// When it ended, where known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub at: Option<Timestamp>,
+    /// Who ended it, if it was somebody else.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
+    /// Why, in their words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+impl From<LostLock> for LostView {
+    fn from(lost: LostLock) -> Self {
+        Self {
+            lock_id: lost.id,
+            resource: lost.root.map(|root| root.path().to_owned()),
+            cause: lost.cause,
+            at: lost.at,
+            by: lost.actor.map(|actor| actor.as_str().to_owned()),
+            reason: lost.reason.map(|reason| reason.to_string()),
+        }
+    }
+}
+
+impl Locks {
+    /// What `caller` is shown of `lock`; nothing, where the authorizer says so.
+    #[must_use]
+    pub fn view(&self, caller: &Caller, lock: &Lock) -> Option<LockView> {
+        let access = self.access(caller, Action::See, lock);
+        if access == Access::Denied {
+            return None;
+        }
+        let full = access == Access::Allowed;
+        let mine = caller.principal().is_some() && lock.principal() == caller.principal();
+        Some(LockView {
+            lock_id: lock.id(),
+            resource: lock.root().path().to_owned(),
+            scope: lock.scope(),
+            depth: lock.depth(),
+            kind: lock.kind().clone(),
+            owner: full.then(|| lock.owner().clone()).filter(|owner| *owner != Owner::default()),
+            reason: lock.reason().filter(|_| full).map(str::to_owned),
+            client_ref: lock.client_ref().filter(|_| full).map(str::to_owned),
+            state: lock.state(),
+            in_use: lock.in_use(),
+            created_at: lock.created_at(),
+            expires_at: lock.expires_at(),
+            expires_in: lock.expires_in(),
+            generation: lock.generation(),
+            mine,
+            can_break: self.access(caller, Action::Break, lock) == Access::Allowed,
+        })
+    }
+
+    /// What `caller` may do with `lock`.
+    pub(crate) fn access(&self, caller: &Caller, action: Action, lock: &Lock) -> Access {
+        if caller.is_application() {
+            return Access::Allowed;
+        }
+        self.policy().authorizer.authorize(&AuthorizeAsk {
+            action,
+            principal: caller.principal(),
+            key: lock.root(),
+            kind: lock.kind(),
+            depth: lock.depth(),
+            lifetime: None,
+            lock: Some(lock),
+        })
+    }
+}

@@ -1,0 +1,121 @@
+//! `LockService`: decides first, then moves.
+
+use std::{
+    fmt, mem,
+    task::{Context, Poll},
+};
+
+use http::{Request, Response};
+use tower_service::Service;
+
+use super::{
+    Admission,
+    future::{After, ResponseFuture},
+    layer::{Fence, LockLayer, Options},
+};
+use crate::{
+    lock::Gone,
+    locks::{Judgement, Locks},
+    request::RequestView,
+    respond::Respond,
+    store::Admitted,
+};
+
+/// A service behind locks; made by [`LockLayer`](super::LockLayer). See the [module docs](super).
+#[derive(Clone)]
+pub struct LockService<S, R = crate::respond::Problems> {
+    inner: S,
+    locks: Locks,
+    options: Options,
+    responder: R,
+}
+
+impl<S, R> LockService<S, R> {
+    pub(super) fn new(inner: S, locks: Locks, options: Options, responder: R) -> Self {
+        Self { inner, locks, options, responder }
+    }
+
+    /// The service inside. What is called here is not guarded.
+    pub fn get_ref(&self) -> &S {
+        &self.inner
+    }
+
+    /// The service inside. What is called here is not guarded.
+    pub fn get_mut(&mut self) -> &mut S {
+        &mut self.inner
+    }
+
+    /// The service inside. What is called here is not guarded.
+    pub fn into_inner(self) -> S {
+        self.inner
+    }
+}
+
+impl<S> LockService<S> {
+    /// `inner` behind `locks`, as by [`LockLayer::new`].
+    pub fn wrap(inner: S, locks: impl Into<Locks>) -> Self {
+        use tower_layer::Layer;
+        LockLayer::new(locks).layer(inner)
+    }
+}
+
+impl<S, R, ReqBody, ResBody> Service<Request<ReqBody>> for LockService<S, R>
+where
+    S: Service<Request<ReqBody>, Response = Response<ResBody>> + Clone,
+    R: Respond<ReqBody, ResBody> + Clone,
+{
+    type Response = Response<R::Body>;
+    type Error = S::Error;
+    type Future = ResponseFuture<S, ReqBody, R>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        // The store is no part of readiness: reads go on while it is down.
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
+        if self.locks.is_read(request.method()) {
+            return ResponseFuture::unguarded(self.inner.call(request), &self.responder);
+        }
+        match self.locks.judge(RequestView::of(&request), self.options.demand) {
+            Judgement::Ready(Ok(admitted)) => {
+                let (request, admitted, after) = prepare(request, admitted, &self.locks, self.options);
+                ResponseFuture::guarded(self.inner.call(request), admitted.permit, after, self.options.hold, &self.responder)
+            }
+            Judgement::Ready(Err(refusal)) => {
+                ResponseFuture::refused(self.responder.respond(&refusal, request), &self.responder)
+            }
+            Judgement::Pending(verdict) => {
+                // The service that was polled ready must be the one that is called; the clone left behind is polled
+                // anew before its first call.
+                let clone = self.inner.clone();
+                let ready = mem::replace(&mut self.inner, clone);
+                ResponseFuture::deciding(verdict, request, ready, self.locks.clone(), self.options, &self.responder)
+            }
+        }
+    }
+}
+
+/// What an admitted request takes along, and what is to be done once it has succeeded.
+pub(super) fn prepare<B>(
+    mut request: Request<B>,
+    admitted: Admitted,
+    locks: &Locks,
+    options: Options,
+) -> (Request<B>, Admitted, Option<Box<After>>) {
+    if options.fence == Fence::All || admitted.answered.is_some() {
+        request.extensions_mut().insert(Admission::of(&admitted));
+    }
+    let after = admitted.answered.as_deref().and_then(|answered| {
+        let gone: Vec<Gone<'static>> = locks.gone_after(RequestView::of(&request));
+        let seen = gone.iter().any(|gone| answered.iter().any(|lock| gone.takes(lock.root())));
+        seen.then(|| Box::new(After::new(locks.clone(), gone)))
+    });
+    (request, admitted, after)
+}
+
+impl<S: fmt::Debug, R> fmt::Debug for LockService<S, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LockService").field("inner", &self.inner).field("locks", &self.locks).finish_non_exhaustive()
+    }
+}

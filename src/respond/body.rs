@@ -1,0 +1,113 @@
+//! `ResponseBody`: the service's own body, or one of ours.
+
+use std::{
+    fmt,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use bytes::{Buf, Bytes};
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::Full;
+use pin_project_lite::pin_project;
+
+use crate::store::Permit;
+
+pin_project! {
+    /// The body of a response that came through the layer: the service's own, frame by frame, or a refusal's.
+    ///
+    /// Where a write counts as in flight until its response has ended, the body keeps its permit.
+    pub struct ResponseBody<B> {
+        #[pin]
+        kind: Kind<B>,
+    }
+}
+
+pin_project! {
+    #[project = KindProj]
+    enum Kind<B> {
+        Passed { #[pin] body: B, permit: Option<Permit> },
+        Own { #[pin] body: Full<Bytes> },
+        Streamed { stream: Pin<Box<dyn Body<Data = Bytes, Error = std::convert::Infallible> + Send>> },
+    }
+}
+
+impl<B> ResponseBody<B> {
+    /// The service's own body.
+    pub(crate) fn passed(body: B, permit: Option<Permit>) -> Self {
+        Self { kind: Kind::Passed { body, permit } }
+    }
+
+    /// A body that is all there.
+    pub(crate) fn own(body: impl Into<Bytes>) -> Self {
+        Self { kind: Kind::Own { body: Full::new(body.into()) } }
+    }
+
+    /// No body.
+    pub(crate) fn empty() -> Self {
+        Self::own(Bytes::new())
+    }
+
+    /// A body that comes bit by bit.
+    #[allow(dead_code, reason = "the event streams of the endpoint are made of it")]
+    pub(crate) fn streamed<S>(stream: S) -> Self
+    where
+        S: Body<Data = Bytes, Error = std::convert::Infallible> + Send + 'static,
+    {
+        Self { kind: Kind::Streamed { stream: Box::pin(stream) } }
+    }
+}
+
+impl<B: Default> Default for ResponseBody<B> {
+    fn default() -> Self {
+        Self::passed(B::default(), None)
+    }
+}
+
+impl<B: Body> Body for ResponseBody<B> {
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        match self.project().kind.project() {
+            KindProj::Passed { body, permit } => {
+                let frame = std::task::ready!(body.poll_frame(cx));
+                if frame.is_none() {
+                    drop(permit.take());
+                }
+                // For `Bytes` this is a move: no copy.
+                Poll::Ready(
+                    frame.map(|frame| frame.map(|frame| frame.map_data(|mut data| data.copy_to_bytes(data.remaining())))),
+                )
+            }
+            KindProj::Own { body } => body.poll_frame(cx).map_err(|never| match never {}),
+            KindProj::Streamed { stream } => stream.as_mut().poll_frame(cx).map_err(|never| match never {}),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.kind {
+            Kind::Passed { body, .. } => body.is_end_stream(),
+            Kind::Own { body } => body.is_end_stream(),
+            Kind::Streamed { stream } => stream.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.kind {
+            Kind::Passed { body, .. } => body.size_hint(),
+            Kind::Own { body } => body.size_hint(),
+            Kind::Streamed { stream } => stream.size_hint(),
+        }
+    }
+}
+
+impl<B> fmt::Debug for ResponseBody<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match &self.kind {
+            Kind::Passed { .. } => "ResponseBody(passed)",
+            Kind::Own { .. } => "ResponseBody(own)",
+            Kind::Streamed { .. } => "ResponseBody(streamed)",
+        })
+    }
+}

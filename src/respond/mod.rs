@@ -1,0 +1,14 @@
+//! Fourth floor: from a [`Refusal`](crate::Refusal) to a response. What stands here knows no policy.
+
+mod body;
+mod html;
+mod negotiate;
+mod problem;
+mod responder;
+
+pub use self::{
+    body::ResponseBody,
+    negotiate::Format,
+    problem::Problem,
+    responder::{Problems, ReadOn, Respond, RespondWith},
+};

@@ -1,0 +1,116 @@
+//! `Format`: which form of an answer a client prefers (RFC 9110 section 12.5.1).
+
+use http::{HeaderMap, header};
+use mediatype::{MediaType, MediaTypeList, Name, ReadParams};
+
+/// The forms of a refusal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Format {
+    /// `application/problem+json`: the default.
+    Problem,
+    /// The same document as `application/json`, for clients that ask for just that.
+    Json,
+    /// `text/html`, for a person whose browser sent a form.
+    Html,
+    /// `text/plain`: one sentence.
+    Text,
+}
+
+impl Format {
+    /// In the order of our own preference, which decides where the client has none.
+    const ALL: [(Self, &'static str, &'static str); 4] = [
+        (Self::Problem, "application", "problem+json"),
+        (Self::Json, "application", "json"),
+        (Self::Html, "text", "html"),
+        (Self::Text, "text", "plain"),
+    ];
+
+    /// The form that a client with these headers prefers; [`Format::Problem`] where it accepts none of ours, for a
+    /// refusal in the wrong form is better than none.
+    #[must_use]
+    pub fn wanted(headers: &HeaderMap) -> Self {
+        let mut best = (Self::Problem, 0.0);
+        if !headers.contains_key(header::ACCEPT) {
+            return best.0;
+        }
+        for (format, main, sub) in Self::ALL {
+            let quality = headers
+                .get_all(header::ACCEPT)
+                .iter()
+                .filter_map(|accept| accept.to_str().ok())
+                .flat_map(|accept| MediaTypeList::new(accept).filter_map(Result::ok))
+                .filter_map(|range| specificity(&range, main, sub).map(|specificity| (specificity, quality(&range))))
+                // The most specific range decides (`text/html;q=0, */*` does not accept HTML).
+                .max_by(|a, b| a.0.cmp(&b.0))
+                .map_or(0.0, |(_, quality)| quality);
+            if quality > best.1 {
+                best = (format, quality);
+            }
+        }
+        best.0
+    }
+
+    /// The `Content-Type` of this form.
+    #[must_use]
+    pub const fn content_type(self) -> &'static str {
+        match self {
+            Self::Problem => "application/problem+json",
+            Self::Json => "application/json",
+            Self::Html => "text/html; charset=utf-8",
+            Self::Text => "text/plain; charset=utf-8",
+        }
+    }
+}
+
+/// How exactly `range` names `main/sub`; nothing where it does not.
+fn specificity(range: &MediaType<'_>, main: &str, sub: &str) -> Option<u8> {
+    let full_sub: String = match range.suffix {
+        Some(suffix) => format!("{}+{suffix}", range.subty),
+        None => range.subty.to_string(),
+    };
+    match (range.ty.as_str(), full_sub.as_str()) {
+        ("*", "*") => Some(0),
+        (ty, "*") if ty.eq_ignore_ascii_case(main) => Some(1),
+        (ty, subty) if ty.eq_ignore_ascii_case(main) && subty.eq_ignore_ascii_case(sub) => Some(2),
+        _ => None,
+    }
+}
+
+fn quality(range: &MediaType<'_>) -> f32 {
+    const Q: Name<'static> = Name::new_unchecked("q");
+    range.get_param(Q).map_or(1.0, |value| value.as_str().parse().unwrap_or(0.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wanted(accept: &str) -> Format {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::ACCEPT, accept.parse().unwrap());
+        Format::wanted(&headers)
+    }
+
+    #[test]
+    fn clients_get_what_they_prefer() {
+        assert_eq!(Format::wanted(&HeaderMap::new()), Format::Problem);
+        for (accept, format) in [
+            ("*/*", Format::Problem),
+            ("application/*", Format::Problem),
+            ("application/json", Format::Json),
+            ("application/json, application/problem+json", Format::Problem),
+            ("application/problem+json;q=0.5, application/json", Format::Json),
+            ("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", Format::Html),
+            ("text/plain", Format::Text),
+            ("text/*;q=0.3, text/html;q=0", Format::Text),
+            ("TEXT/HTML", Format::Html),
+            ("image/png", Format::Problem),
+            ("", Format::Problem),
+            (";;;,,,q=", Format::Problem),
+            ("text/html;q=nonsense", Format::Problem),
+        ] {
+            assert_eq!(wanted(accept), format, "{accept}");
+        }
+    }
+}

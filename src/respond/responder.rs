@@ -1,0 +1,201 @@
+//! `Respond`: what makes a response of a refusal, and its three forms.
+
+use std::{fmt, pin::Pin, sync::Arc, time::Duration};
+
+use bytes::{Buf, Bytes};
+use http::{HeaderMap, HeaderValue, Request, Response, header, request::Parts};
+use http_body::Body;
+
+use super::{Format, Problem, ResponseBody, html};
+use crate::{Refusal, store::Permit};
+
+/// Makes the responses of a layer. Two forms are enough for most: [`Problems`], and a closure given to
+/// [`LockLayer::respond_with`](crate::LockLayer::respond_with).
+pub trait Respond<ReqBody, ResBody> {
+    /// The body of what leaves the layer.
+    type Body;
+
+    /// The response of a refusal. Drop the request's body before the response is made: a server that drains what has
+    /// arrived then keeps the connection.
+    fn respond(&self, refusal: &Refusal, request: Request<ReqBody>) -> Response<Self::Body>;
+
+    /// The response of a refusal when there is no request any more: its write was stopped under way.
+    fn respond_to_none(&self, refusal: &Refusal) -> Response<Self::Body>;
+
+    /// The service's own response. `permit` is to live as long as the body, where there is one.
+    fn pass(&self, response: Response<ResBody>, permit: Option<Permit>) -> Response<Self::Body>;
+}
+
+/// Refusals as section 7 of the design has them: `application/problem+json` (RFC 9457), or what the client prefers of
+/// HTML and plain text.
+#[derive(Clone, Debug, Default)]
+pub struct Problems(());
+
+impl Problems {
+    /// Refusals as problem documents.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self(())
+    }
+}
+
+impl<ReqBody, ResBody> Respond<ReqBody, ResBody> for Problems {
+    type Body = ResponseBody<ResBody>;
+
+    fn respond(&self, refusal: &Refusal, request: Request<ReqBody>) -> Response<Self::Body> {
+        let (parts, body) = request.into_parts();
+        drop(body);
+        render(refusal, &parts)
+    }
+
+    fn respond_to_none(&self, refusal: &Refusal) -> Response<Self::Body> {
+        render_as(refusal, Format::Problem)
+    }
+
+    fn pass(&self, response: Response<ResBody>, permit: Option<Permit>) -> Response<Self::Body> {
+        response.map(|body| ResponseBody::passed(body, permit))
+    }
+}
+
+/// Refusals made by a closure from the refusal and the head of the request; bodies pass unwrapped.
+#[derive(Clone)]
+pub struct RespondWith<F>(F);
+
+impl<F> RespondWith<F> {
+    pub(crate) fn new(respond: F) -> Self {
+        Self(respond)
+    }
+}
+
+impl<F, ReqBody, ResBody> Respond<ReqBody, ResBody> for RespondWith<F>
+where
+    F: Fn(&Refusal, &Parts) -> Response<ResBody>,
+{
+    type Body = ResBody;
+
+    fn respond(&self, refusal: &Refusal, request: Request<ReqBody>) -> Response<ResBody> {
+        let (parts, body) = request.into_parts();
+        drop(body);
+        with_refusal((self.0)(refusal, &parts), refusal)
+    }
+
+    fn respond_to_none(&self, refusal: &Refusal) -> Response<ResBody> {
+        let parts = Request::new(()).into_parts().0;
+        with_refusal((self.0)(refusal, &parts), refusal)
+    }
+
+    fn pass(&self, response: Response<ResBody>, _permit: Option<Permit>) -> Response<ResBody> {
+        response
+    }
+}
+
+impl<F> fmt::Debug for RespondWith<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("RespondWith(…)")
+    }
+}
+
+/// [`Problems`], with the body of a refused request read on in the background.
+#[derive(Clone, Debug)]
+pub struct ReadOn {
+    limit: u64,
+}
+
+impl ReadOn {
+    /// The longest that a refused request is read on.
+    const WITHIN: Duration = Duration::from_secs(30);
+
+    pub(crate) const fn new(limit: u64) -> Self {
+        Self { limit }
+    }
+}
+
+impl<ReqBody, ResBody> Respond<ReqBody, ResBody> for ReadOn
+where
+    ReqBody: Body + Send + 'static,
+    ReqBody::Data: Send,
+{
+    type Body = ResponseBody<ResBody>;
+
+    fn respond(&self, refusal: &Refusal, request: Request<ReqBody>) -> Response<Self::Body> {
+        let (parts, body) = request.into_parts();
+        // Polling the body of such a request would send for it.
+        if parts.headers.contains_key(header::EXPECT) || body.is_end_stream() {
+            drop(body);
+        } else {
+            let limit = self.limit;
+            tokio::spawn(async move { tokio::time::timeout(Self::WITHIN, read_away(body, limit)).await });
+        }
+        render(refusal, &parts)
+    }
+
+    fn respond_to_none(&self, refusal: &Refusal) -> Response<Self::Body> {
+        render_as(refusal, Format::Problem)
+    }
+
+    fn pass(&self, response: Response<ResBody>, permit: Option<Permit>) -> Response<Self::Body> {
+        response.map(|body| ResponseBody::passed(body, permit))
+    }
+}
+
+async fn read_away<B: Body>(body: B, limit: u64) {
+    let mut body: Pin<Box<B>> = Box::pin(body);
+    let mut left = limit;
+    while let Some(Ok(frame)) = std::future::poll_fn(|cx| body.as_mut().poll_frame(cx)).await {
+        let read = frame.data_ref().map_or(0, |data| data.remaining() as u64);
+        if read > left {
+            return;
+        }
+        left -= read;
+    }
+}
+
+/// The response of a refusal, in the form that the client prefers.
+pub(crate) fn render<B>(refusal: &Refusal, request: &Parts) -> Response<ResponseBody<B>> {
+    render_as(refusal, Format::wanted(&request.headers))
+}
+
+/// The response of a refusal in one form.
+pub(crate) fn render_as<B>(refusal: &Refusal, format: Format) -> Response<ResponseBody<B>> {
+    let body: Bytes = match format {
+        Format::Problem | Format::Json => Problem::of(refusal).to_json(),
+        Format::Html => html::page(refusal).into(),
+        Format::Text => format!("{refusal}\n").into(),
+    };
+    let mut response = Response::new(ResponseBody::own(body));
+    *response.status_mut() = refusal.status();
+    fill(response.headers_mut(), refusal);
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(format.content_type()));
+    with_refusal(response, refusal)
+}
+
+/// The headers that go with a refusal, whatever its form.
+fn fill(headers: &mut HeaderMap, refusal: &Refusal) {
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(header::VARY, HeaderValue::from_static("accept"));
+    if let Some(seconds) = refusal.retry_after() {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    let Some(endpoint) = refusal.endpoint_url() else { return };
+    // A refusal may name a hundred locks; the first few are links enough.
+    for lock in refusal.locks().iter().take(8) {
+        let link = format!("<{endpoint}/?id={}>; rel=\"monitor\"", lock.lock_id);
+        if let Ok(link) = HeaderValue::try_from(link) {
+            headers.append(header::LINK, link);
+        }
+    }
+}
+
+/// Leaves the refusal in the extensions, for layers outside.
+fn with_refusal<B>(mut response: Response<B>, refusal: &Refusal) -> Response<B> {
+    response.extensions_mut().insert(refusal.clone());
+    response
+}
+
+// The closure form shares nothing that would stop a layer from being sent.
+const _: fn() = || {
+    fn is_send<T: Send + Sync>() {}
+    is_send::<Problems>();
+    is_send::<ReadOn>();
+    is_send::<RespondWith<Arc<str>>>();
+};
