@@ -1,0 +1,344 @@
+//! `Conditions`: what a request's `If` and `Lock-Token` headers say (RFC 4918 sections 10.4 and 10.5).
+
+mod parse;
+
+use std::{borrow::Cow, fmt, sync::Arc};
+
+use self::parse::{Item, Parser};
+use super::{
+    RequestError, RequestView, ResolveTargets, Role,
+    destination::{is_absolute_uri, reference_path},
+    resolve::resolve_in,
+};
+use crate::lock::{LockToken, ResourceKey};
+
+/// The most lock tokens a request may submit.
+pub const MAX_TOKENS: usize = 64;
+
+/// The most conditions an `If` header may have, in all its lists.
+pub const MAX_CONDITIONS: usize = 256;
+
+const IF: &str = "If";
+const LOCK_TOKEN: &str = "Lock-Token";
+
+/// The conditions of a request, and the lock tokens that it submits.
+///
+/// A token counts as submitted wherever it stands in `If`, in a list that is false or behind `Not` too (RFC 4918
+/// section 10.4.1), and as the `Lock-Token`. `DAV:no-lock` and URIs of other kinds are never lock tokens.
+#[derive(Clone, Debug, Default)]
+pub struct Conditions<'r> {
+    lists: Vec<List<'r>>,
+    tokens: Vec<LockToken>,
+    lock_token: Option<StateToken>,
+}
+
+/// One list of the `If` header: true when each of its conditions is.
+#[derive(Clone, Debug)]
+pub struct List<'r> {
+    resources: Arc<[ResourceKey<'r>]>,
+    conditions: Vec<Condition<'r>>,
+}
+
+/// One condition of a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Condition<'r> {
+    /// Whether the resource has this state.
+    State(Expected, StateToken),
+    /// Whether the resource has this entity tag.
+    EntityTag(Expected, EntityTag<'r>),
+}
+
+/// Whether a condition stands behind `Not`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expected {
+    /// It is to match.
+    Match,
+    /// It is not to match: `Not`.
+    NoMatch,
+}
+
+/// What a state token names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StateToken {
+    /// A lock, by its token.
+    Lock(LockToken),
+    /// `DAV:no-lock`, which matches nothing (RFC 4918 section 10.4.8).
+    NoLock,
+    /// A URI that is no lock token of this crate's; it matches nothing.
+    Foreign,
+}
+
+/// An entity tag as it stands in `If` (RFC 9110 section 8.8.3).
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct EntityTag<'r> {
+    text: &'r [u8],
+}
+
+/// Whether an `If` header is true.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Held {
+    /// It is, or there is none.
+    True,
+    /// Every list has a false condition.
+    False {
+        /// The tokens that were to match and did not, in order, each once. Empty when the header is false for another
+        /// reason: `DAV:no-lock`, a URI that is no lock token, a lock that there was not to be.
+        failed: Vec<LockToken>,
+    },
+}
+
+impl<'r> Conditions<'r> {
+    /// No conditions, no tokens.
+    pub const NONE: Self = Self { lists: Vec::new(), tokens: Vec::new(), lock_token: None };
+
+    /// The conditions of `request`. Lists without a tag are about the request target. Without either header this
+    /// allocates nothing and does not ask the resolver.
+    ///
+    /// # Errors
+    /// A header that is not what RFC 4918 says, or that comes twice; a tag that has no key; more than [`MAX_TOKENS`] lock
+    /// tokens or [`MAX_CONDITIONS`] conditions. Answered 400.
+    pub fn parse(
+        request: RequestView<'r>,
+        resolver: &dyn ResolveTargets,
+        namespace: Option<&Cow<'r, str>>,
+    ) -> Result<Self, RequestError> {
+        let mut conditions = Self::NONE;
+        if let Some(header) = only(request, IF, "if")? {
+            conditions.read_if(header, |tag| {
+                let (role, path) = match tag {
+                    None => (Role::Target, Cow::Borrowed(request.uri.path())),
+                    Some(tag) => (Role::Tag, reference_path(IF, tag)?),
+                };
+                Ok(resolve_in(request, role, path, resolver, namespace)?.into_iter().collect())
+            })?;
+        }
+        if let Some(header) = only(request, LOCK_TOKEN, "lock-token")? {
+            let state = coded_url(header)?;
+            if let StateToken::Lock(token) = state {
+                conditions.submit(token)?;
+            }
+            conditions.lock_token = Some(state);
+        }
+        Ok(conditions)
+    }
+
+    fn read_if(
+        &mut self,
+        header: &'r [u8],
+        mut resources_of: impl FnMut(Option<&'r [u8]>) -> Result<Arc<[ResourceKey<'r>]>, RequestError>,
+    ) -> Result<(), RequestError> {
+        let mut resources = None;
+        let mut count = 0;
+        for item in Parser::new(header) {
+            match item.map_err(|why| RequestError::malformed(IF, why))? {
+                Item::Tag(tag) => resources = Some(resources_of(Some(tag))?),
+                Item::List => {
+                    let resources = match &resources {
+                        Some(resources) => Arc::clone(resources),
+                        None => Arc::clone(resources.insert(resources_of(None)?)),
+                    };
+                    self.lists.push(List { resources, conditions: Vec::new() });
+                }
+                Item::State(expected, uri) => {
+                    let state = StateToken::of(uri).ok_or_else(|| {
+                        RequestError::malformed(IF, "a state token is an absolute URI (RFC 4918 section 10.4.2)")
+                    })?;
+                    if let StateToken::Lock(token) = state {
+                        self.submit(token)?;
+                    }
+                    self.add(Condition::State(expected, state), &mut count)?;
+                }
+                Item::EntityTag(expected, text) => {
+                    self.add(Condition::EntityTag(expected, EntityTag { text }), &mut count)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, condition: Condition<'r>, count: &mut usize) -> Result<(), RequestError> {
+        if *count == MAX_CONDITIONS {
+            return Err(RequestError::TooMany { what: "conditions in If", limit: MAX_CONDITIONS });
+        }
+        *count += 1;
+        if let Some(list) = self.lists.last_mut() {
+            list.conditions.push(condition);
+        }
+        Ok(())
+    }
+
+    /// Whether there are neither conditions nor tokens.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.lists.is_empty() && self.tokens.is_empty() && self.lock_token.is_none()
+    }
+
+    /// The lock tokens that the request submits, each once; at most [`MAX_TOKENS`].
+    #[must_use]
+    pub fn tokens(&self) -> &[LockToken] {
+        &self.tokens
+    }
+
+    /// Submit a token that came another way: in a query, in a body.
+    ///
+    /// # Errors
+    /// [`RequestError::TooMany`] past [`MAX_TOKENS`].
+    pub fn submit(&mut self, token: LockToken) -> Result<(), RequestError> {
+        if self.tokens.contains(&token) {
+            return Ok(());
+        }
+        if self.tokens.len() == MAX_TOKENS {
+            return Err(RequestError::TooMany { what: "lock tokens", limit: MAX_TOKENS });
+        }
+        self.tokens.push(token);
+        Ok(())
+    }
+
+    /// What the `Lock-Token` header names. On a write it is one more condition, which [`Conditions::holds`] does not
+    /// look at: that token is live, the caller's, and covers something that the write changes.
+    #[must_use]
+    pub fn lock_token(&self) -> Option<StateToken> {
+        self.lock_token
+    }
+
+    /// The lists of `If`; one of them has to be true.
+    #[must_use]
+    pub fn lists(&self) -> &[List<'r>] {
+        &self.lists
+    }
+
+    /// Whether `If` is true, given which lock tokens match which resources: a token matches a resource that its lock
+    /// covers (RFC 4918 section 10.4.4). Of a tag that means several resources, one is enough.
+    ///
+    /// What entity tags a resource has is not known here, so a condition on one is counted true, behind `Not` as well:
+    /// it never makes a list fail. Whoever knows the entity tags evaluates [`Conditions::lists`] itself.
+    pub fn holds(&self, mut matches: impl FnMut(&LockToken, &ResourceKey<'_>) -> bool) -> Held {
+        if self.lists.is_empty() {
+            return Held::True;
+        }
+        let mut failed = Vec::new();
+        for list in &self.lists {
+            let mut holds = true;
+            for condition in &list.conditions {
+                let Condition::State(expected, state) = condition else { continue };
+                let matched = match state {
+                    StateToken::Lock(token) => list.resources.iter().any(|resource| matches(token, resource)),
+                    StateToken::NoLock | StateToken::Foreign => false,
+                };
+                if matched == (*expected == Expected::Match) {
+                    continue;
+                }
+                holds = false;
+                match state {
+                    StateToken::Lock(token) if *expected == Expected::Match && !failed.contains(token) => {
+                        failed.push(*token);
+                    }
+                    _ => {}
+                }
+            }
+            if holds {
+                return Held::True;
+            }
+        }
+        Held::False { failed }
+    }
+}
+
+impl<'r> List<'r> {
+    /// The resources that the list is about: those of its tag, or of the request target.
+    #[must_use]
+    pub fn resources(&self) -> &[ResourceKey<'r>] {
+        &self.resources
+    }
+
+    /// The conditions; never none.
+    #[must_use]
+    pub fn conditions(&self) -> &[Condition<'r>] {
+        &self.conditions
+    }
+}
+
+impl StateToken {
+    /// What an absolute URI names; nothing if it is none.
+    fn of(uri: &[u8]) -> Option<Self> {
+        if !is_absolute_uri(uri) {
+            return None;
+        }
+        if uri.eq_ignore_ascii_case(b"DAV:no-lock") {
+            return Some(Self::NoLock);
+        }
+        let token = std::str::from_utf8(uri).ok().and_then(|uri| uri.parse().ok());
+        Some(token.map_or(Self::Foreign, Self::Lock))
+    }
+}
+
+impl<'r> EntityTag<'r> {
+    /// The tag as it was sent: `"abc"` or `W/"abc"`. Octets of `obs-text` are as they came.
+    #[must_use]
+    pub fn as_bytes(&self) -> &'r [u8] {
+        self.text
+    }
+
+    /// Whether it is weak.
+    #[must_use]
+    pub fn is_weak(&self) -> bool {
+        self.text.starts_with(b"W/")
+    }
+
+    /// What stands between the quotes.
+    #[must_use]
+    pub fn opaque(&self) -> &'r [u8] {
+        let quoted = self.text.strip_prefix(b"W/").unwrap_or(self.text);
+        quoted.strip_prefix(b"\"").and_then(|text| text.strip_suffix(b"\"")).unwrap_or(quoted)
+    }
+}
+
+impl fmt::Debug for EntityTag<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "EntityTag({})", self.text.escape_ascii())
+    }
+}
+
+impl Held {
+    /// Whether the header is true.
+    #[must_use]
+    pub fn is_true(&self) -> bool {
+        matches!(self, Self::True)
+    }
+
+    /// The tokens that were to match and did not.
+    #[must_use]
+    pub fn failed(&self) -> &[LockToken] {
+        match self {
+            Self::True => &[],
+            Self::False { failed } => failed,
+        }
+    }
+}
+
+/// The value of a header that may come once.
+fn only<'r>(request: RequestView<'r>, what: &'static str, name: &'static str) -> Result<Option<&'r [u8]>, RequestError> {
+    let mut fields = request.headers.get_all(name).iter();
+    let field = fields.next();
+    match fields.next() {
+        Some(_) => Err(RequestError::malformed(what, "there is more than one")),
+        None => Ok(field.map(http::HeaderValue::as_bytes)),
+    }
+}
+
+/// The state token of a `Lock-Token` header. Clients that leave the brackets out are understood.
+fn coded_url(header: &[u8]) -> Result<StateToken, RequestError> {
+    let text = header.trim_ascii();
+    let uri = match text.strip_prefix(b"<") {
+        Some(rest) => rest.strip_suffix(b">"),
+        None => Some(text),
+    };
+    uri.filter(|uri| !uri.iter().any(|byte| matches!(byte, b'<' | b'>')))
+        .and_then(StateToken::of)
+        .ok_or_else(|| RequestError::malformed(LOCK_TOKEN, "it is one absolute URI in angle brackets"))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,22 @@
+//! First floor: what a request says. Which methods write, which resources a write may change, and which conditions and
+//! lock tokens stand in its headers.
+//!
+//! Nothing here waits, reads a body or knows a store. What a request says is read from its head alone, as a
+//! [`RequestView`], so a refusal can be decided before the first byte of the body.
+
+mod conditions;
+mod destination;
+mod effects;
+mod error;
+mod methods;
+mod resolve;
+mod view;
+
+pub use self::{
+    conditions::{Condition, Conditions, EntityTag, Expected, Held, List, MAX_CONDITIONS, MAX_TOKENS, StateToken},
+    effects::{MAX_TARGETS, Targets, gone, targets},
+    error::RequestError,
+    methods::MethodRules,
+    resolve::{Ask, ResolveFn, ResolveTargets, Resolved, Role},
+    view::RequestView,
+};

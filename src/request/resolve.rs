@@ -1,0 +1,254 @@
+//! `ResolveTargets`: which resource a request means, as the application tells it.
+
+use std::{borrow::Cow, fmt, sync::Arc};
+
+use smallvec::{SmallVec, smallvec};
+
+use super::RequestView;
+use crate::lock::{KeyError, KeyRules, ResourceKey};
+
+/// What part of a request a path was taken from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Role {
+    /// The request target.
+    Target,
+    /// The `Destination` header (RFC 4918 section 10.3).
+    Destination,
+    /// A resource tag of the `If` header (RFC 4918 section 10.4).
+    Tag,
+    /// The root of a lock, named to the lock endpoint.
+    Root,
+}
+
+/// What a resolver is asked: which resource is meant by a path of a request.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct Ask<'r> {
+    /// The request. For [`Role::Root`], the one to the endpoint.
+    pub request: RequestView<'r>,
+    /// Where the path stands.
+    pub role: Role,
+    /// The path as it was sent: percent-encoded, without query and fragment. The query of the request target is in
+    /// `request.uri`; that of other roles is not kept.
+    pub path: &'r str,
+}
+
+impl<'r> Ask<'r> {
+    /// A question about `path`.
+    #[must_use]
+    pub fn new(request: RequestView<'r>, role: Role, path: &'r str) -> Self {
+        Self { request, role, path }
+    }
+
+    /// A question about the target of `request`.
+    #[must_use]
+    pub fn target(request: RequestView<'r>) -> Self {
+        Self::new(request, Role::Target, request.uri.path())
+    }
+}
+
+/// Which resources a path means: none, one or several.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resolved<'r> {
+    keys: SmallVec<[ResourceKey<'r>; 1]>,
+    known: Known,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Known {
+    Existing,
+    Unsure,
+}
+
+impl<'r> Resolved<'r> {
+    /// One resource.
+    #[must_use]
+    pub fn key(key: ResourceKey<'r>) -> Self {
+        Self { keys: smallvec![key], known: Known::Unsure }
+    }
+
+    /// Several resources: each is checked as if it stood alone. Those that come twice count twice towards the limit.
+    #[must_use]
+    pub fn keys(keys: impl IntoIterator<Item = ResourceKey<'r>>) -> Self {
+        Self { keys: keys.into_iter().collect(), known: Known::Unsure }
+    }
+
+    /// Nothing that can be locked: the request goes by every lock. A path that the resolver does not know is no such
+    /// case; say [`KeyError::Unresolved`] there, or the path becomes a way round locks.
+    #[must_use]
+    pub fn nothing() -> Self {
+        Self { keys: SmallVec::new(), known: Known::Unsure }
+    }
+
+    /// They all exist, for certain: a PUT or PATCH then leaves the parent's membership alone, and needs no token of a
+    /// depth-zero lock on the parent. To say so of one that does not exist lets such a lock be passed by.
+    #[must_use]
+    pub fn existing(mut self) -> Self {
+        self.known = Known::Existing;
+        self
+    }
+
+    /// The resources.
+    #[must_use]
+    pub fn as_slice(&self) -> &[ResourceKey<'r>] {
+        &self.keys
+    }
+
+    /// Whether they are known to exist.
+    #[must_use]
+    pub fn is_existing(&self) -> bool {
+        self.known == Known::Existing
+    }
+
+    /// The same resources, owning their text: good for any lifetime.
+    #[must_use]
+    pub fn into_owned<'o>(self) -> Resolved<'o> {
+        let own = |key: ResourceKey<'r>| -> ResourceKey<'o> { key.into_owned() };
+        Resolved { keys: self.keys.into_iter().map(own).collect(), known: self.known }
+    }
+
+    /// The same resources in `namespace`, but for those that the resolver itself put into one.
+    #[must_use]
+    pub fn in_namespace(self, namespace: Option<&Cow<'r, str>>) -> Self {
+        let Some(namespace) = namespace else { return self };
+        let known = self.known;
+        let keys = self.keys.into_iter().map(|key| match key.namespace() {
+            None => key.in_namespace(namespace.clone()),
+            Some(_) => key,
+        });
+        Self { keys: keys.collect(), known }
+    }
+}
+
+impl<'r> IntoIterator for Resolved<'r> {
+    type Item = ResourceKey<'r>;
+    type IntoIter = smallvec::IntoIter<[ResourceKey<'r>; 1]>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.keys.into_iter()
+    }
+}
+
+impl<'r> From<ResourceKey<'r>> for Resolved<'r> {
+    fn from(key: ResourceKey<'r>) -> Self {
+        Self::key(key)
+    }
+}
+
+/// Which resources a request means. [`KeyRules`] is the default: the path, by its rules. A closure becomes one through
+/// [`ResolveFn::new`].
+///
+/// It is asked for the request target of a write, for `Destination`, for each tag of `If`, and for lock roots named to
+/// the endpoint, and has to give the same resource the same key each time, or a lock does not hold. It runs on every
+/// write, before anything else, and must neither block nor trust what it reads.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` does not tell which resources a request means",
+    label = "not a resolver",
+    note = "use `KeyRules`, implement `ResolveTargets`, or wrap a closure: \
+            `ResolveFn::new(|ask| Ok(Resolved::key(..)))`"
+)]
+pub trait ResolveTargets: Send + Sync + 'static {
+    /// The resources that `ask.path` of `ask.request` means.
+    ///
+    /// # Errors
+    /// [`KeyError::AmbiguousPath`] where services read the path in different ways, [`KeyError::Unresolved`] where the
+    /// resource cannot be told. The request is then answered 400 and changes nothing.
+    fn resolve<'r>(&self, ask: &Ask<'r>) -> Result<Resolved<'r>, KeyError>;
+
+    /// Whether a DELETE or MOVE of a resource takes with it what lies below. Only where it surely does not, say no.
+    fn reaches_below(&self) -> bool {
+        true
+    }
+}
+
+impl ResolveTargets for KeyRules {
+    fn resolve<'r>(&self, ask: &Ask<'r>) -> Result<Resolved<'r>, KeyError> {
+        self.key(ask.path).map(Resolved::key)
+    }
+
+    fn reaches_below(&self) -> bool {
+        Self::reaches_below(self)
+    }
+}
+
+impl<T: ResolveTargets + ?Sized> ResolveTargets for Arc<T> {
+    fn resolve<'r>(&self, ask: &Ask<'r>) -> Result<Resolved<'r>, KeyError> {
+        (**self).resolve(ask)
+    }
+
+    fn reaches_below(&self) -> bool {
+        (**self).reaches_below()
+    }
+}
+
+/// A closure as a resolver.
+///
+/// ```
+/// use tower_lock::{lock::ResourceKey, request::{ResolveFn, Resolved}};
+///
+/// // Every version of a document is locked with the document.
+/// let documents = ResolveFn::new(|ask| {
+///     let path = ask.path.split("/versions/").next().unwrap_or(ask.path);
+///     ResourceKey::parse(path).map(Resolved::key)
+/// });
+/// # let _: &dyn tower_lock::request::ResolveTargets = &documents;
+/// ```
+#[derive(Clone)]
+pub struct ResolveFn<F> {
+    resolve: F,
+    reaches_below: bool,
+}
+
+impl<F> ResolveFn<F>
+where
+    F: for<'r> Fn(&Ask<'r>) -> Result<Resolved<'r>, KeyError> + Send + Sync + 'static,
+{
+    /// A resolver that asks `resolve`.
+    #[must_use]
+    pub fn new(resolve: F) -> Self {
+        Self { resolve, reaches_below: true }
+    }
+
+    /// Keys in which nothing lies below another, or of which nothing goes with another (records, objects): DELETE and
+    /// MOVE change their target alone.
+    #[must_use]
+    pub fn exact(mut self) -> Self {
+        self.reaches_below = false;
+        self
+    }
+}
+
+impl<F> ResolveTargets for ResolveFn<F>
+where
+    F: for<'r> Fn(&Ask<'r>) -> Result<Resolved<'r>, KeyError> + Send + Sync + 'static,
+{
+    fn resolve<'r>(&self, ask: &Ask<'r>) -> Result<Resolved<'r>, KeyError> {
+        (self.resolve)(ask)
+    }
+
+    fn reaches_below(&self) -> bool {
+        self.reaches_below
+    }
+}
+
+impl<F> fmt::Debug for ResolveFn<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResolveFn").field("reaches_below", &self.reaches_below).finish_non_exhaustive()
+    }
+}
+
+/// Asks `resolver` for a path that may have been made for the question, and puts the answer into the namespace.
+pub(super) fn resolve_in<'r>(
+    request: RequestView<'r>,
+    role: Role,
+    path: Cow<'r, str>,
+    resolver: &dyn ResolveTargets,
+    namespace: Option<&Cow<'r, str>>,
+) -> Result<Resolved<'r>, KeyError> {
+    let resolved = match path {
+        Cow::Borrowed(path) => resolver.resolve(&Ask { request, role, path })?,
+        Cow::Owned(path) => resolver.resolve(&Ask { request, role, path: &path })?.into_owned(),
+    };
+    Ok(resolved.in_namespace(namespace))
+}
