@@ -66,7 +66,10 @@ impl Locks {
     /// Decides about a write and registers it. Refusals come in the order 400, 503, 428, 412, 423.
     pub fn judge(&self, request: RequestView<'_>, demand: Demand) -> Judgement {
         let policy = self.policy();
-        let namespace = policy.namespace.as_ref().and_then(|namespace| namespace(&request));
+        let namespace = match policy.namespace(&request) {
+            Ok(namespace) => namespace,
+            Err(error) => return Judgement::Ready(Err(self.signed(error.into()))),
+        };
         let namespace = namespace.as_deref().map(Cow::Borrowed);
         let targets = match targets(request, &*policy.resolver, namespace.as_ref()) {
             Ok(targets) => targets,
@@ -103,8 +106,9 @@ impl Locks {
     /// Which locks end once this request has succeeded, because their resources are gone.
     pub fn gone_after(&self, request: RequestView<'_>) -> Vec<Gone<'static>> {
         let policy = self.policy();
-        let namespace = policy.namespace.as_ref().and_then(|namespace| namespace(&request)).map(Cow::Owned);
         // What could not be read was refused before.
+        let Ok(namespace) = policy.namespace(&request) else { return Vec::new() };
+        let namespace = namespace.map(Cow::Owned);
         let Ok(targets) = targets(request, &*policy.resolver, namespace.as_ref()) else { return Vec::new() };
         let owned = |gone: Gone<'_>| Gone { key: gone.key.into_owned(), reach: gone.reach };
         gone(request.method, &targets).into_iter().map(owned).collect()
@@ -125,12 +129,20 @@ impl Locks {
     }
 
     /// Who sends `request`.
-    #[must_use]
-    pub fn caller(&self, request: &RequestView<'_>) -> Caller {
+    ///
+    /// # Errors
+    /// 400 when the request does not say which namespace it means.
+    pub fn caller(&self, request: &RequestView<'_>) -> Result<Caller, Refusal> {
+        let policy = self.policy();
+        let namespace = policy.namespace(request).map_err(|error| self.signed(error.into()))?;
+        Ok(self.caller_in(request, namespace))
+    }
+
+    fn caller_in(&self, request: &RequestView<'_>, namespace: Option<String>) -> Caller {
         let policy = self.policy();
         Caller::remote(policy.principal.as_ref().and_then(|principal| principal(request)))
             .shown_as(policy.owner.as_ref().and_then(|owner| owner(request)))
-            .in_namespace(policy.namespace.as_ref().and_then(|namespace| namespace(request)))
+            .in_namespace(namespace)
     }
 
     #[cold]
@@ -138,7 +150,8 @@ impl Locks {
         // Where the principal alone proves a holder, there is no token that could be missing.
         let tokenless = conditions.tokens().is_empty()
             && !matches!(self.policy().proof, HolderProof::Principal | HolderProof::Custom(_));
-        Asked { locks: self.clone(), caller: self.caller(&request), resource: key.into_owned(), demand, tokenless }
+        let caller = self.caller_in(&request, key.namespace().map(str::to_owned));
+        Asked { locks: self.clone(), caller, resource: key.into_owned(), demand, tokenless }
     }
 }
 

@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc};
 use super::{Authorizer, DefaultAuthorizer, Incident, Lifetimes, Limits, Locks, incident::IncidentHook, refusal::Site};
 use crate::{
     lock::{HolderProof, KeyError, KeyRules, LockToken, Owner, Principal},
-    request::{Ask, MethodRules, RequestView, ResolveFn, ResolveTargets, Resolved},
+    request::{Ask, MethodRules, RequestError, RequestView, ResolveFn, ResolveTargets, Resolved},
     store::LockStore,
 };
 
@@ -22,7 +22,7 @@ pub struct LocksBuilder {
 
 type PrincipalOf = Arc<dyn Fn(&RequestView<'_>) -> Option<Principal> + Send + Sync>;
 type OwnerOf = Arc<dyn Fn(&RequestView<'_>) -> Option<Owner> + Send + Sync>;
-type NamespaceOf = Arc<dyn Fn(&RequestView<'_>) -> Option<String> + Send + Sync>;
+type NamespaceOf = Arc<dyn Fn(&RequestView<'_>) -> Result<Option<String>, RequestError> + Send + Sync>;
 type TokensOf = Arc<dyn Fn(&RequestView<'_>) -> Option<LockToken> + Send + Sync>;
 
 pub(crate) struct Policy {
@@ -131,7 +131,14 @@ impl LocksBuilder {
     where
         F: Fn(&RequestView<'_>) -> Option<String> + Send + Sync + 'static,
     {
-        self.policy.namespace = Some(Arc::new(namespace));
+        self.policy.namespace = Some(Arc::new(move |request| Ok(namespace(request))));
+        self
+    }
+
+    /// The host of a request as its namespace, for services that select by it: lower-cased, without a default port and a
+    /// trailing dot ([`RequestView::host`]). A request that names two hosts is 400.
+    pub fn namespace_by_host(mut self) -> Self {
+        self.policy.namespace = Some(Arc::new(|request| request.host().map(Some)));
         self
     }
 
@@ -221,6 +228,10 @@ impl LocksBuilder {
 }
 
 impl Policy {
+    pub(crate) fn namespace(&self, request: &RequestView<'_>) -> Result<Option<String>, RequestError> {
+        self.namespace.as_ref().map_or(Ok(None), |namespace| namespace(request))
+    }
+
     pub(crate) fn incident(&self, incident: &Incident<'_>) {
         if let Some(hook) = &self.incidents {
             hook(incident);

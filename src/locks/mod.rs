@@ -71,7 +71,6 @@ impl Locks {
     }
 
     /// Locks in `store` under a policy of your own.
-    #[must_use]
     pub fn builder(store: impl LockStore) -> LocksBuilder {
         LocksBuilder::new(Arc::new(store))
     }

@@ -52,7 +52,7 @@ mod sealed {
 impl<B> Answer for Response<B> {
     type Body = B;
 
-    fn into_response(self) -> Response<B> {
+    fn into_response(self) -> Self {
         self
     }
 }

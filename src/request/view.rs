@@ -1,6 +1,8 @@
 //! `RequestView`: the head of a request, without its body.
 
-use http::{Extensions, HeaderMap, Method, Request, Uri, Version, request::Parts};
+use http::{Extensions, HeaderMap, Method, Request, Uri, Version, header::HOST, request::Parts, uri::Authority};
+
+use super::RequestError;
 
 /// The head of a request, borrowed. Everything that decides about a lock reads this, so the body is never looked at.
 #[derive(Clone, Copy, Debug)]
@@ -41,5 +43,73 @@ impl<'a> RequestView<'a> {
             headers: &parts.headers,
             extensions: &parts.extensions,
         }
+    }
+
+    /// The host that the request is for, as services select by it: that of the request target (RFC 9112 section 3.2.2,
+    /// RFC 9113 section 8.3.1), else of `Host`; lower-cased, without a trailing dot and without the port 80 or 443. A
+    /// request that names none is for the empty host.
+    ///
+    /// # Errors
+    /// `Host` comes twice or is no host: services may read either. Answered 400.
+    pub fn host(&self) -> Result<String, RequestError> {
+        if let Some(authority) = self.uri.authority() {
+            return Ok(host_of(authority));
+        }
+        let mut fields = self.headers.get_all(HOST).iter();
+        let Some(field) = fields.next() else { return Ok(String::new()) };
+        if fields.next().is_some() {
+            return Err(RequestError::malformed("Host", "there is more than one"));
+        }
+        match field.as_bytes() {
+            b"" => Ok(String::new()),
+            bytes => Authority::try_from(bytes)
+                .map(|authority| host_of(&authority))
+                .map_err(|_| RequestError::malformed("Host", "it is no host")),
+        }
+    }
+}
+
+fn host_of(authority: &Authority) -> String {
+    let host = authority.host().to_ascii_lowercase();
+    let host = host.strip_suffix('.').unwrap_or(&host);
+    match authority.port_u16() {
+        None | Some(80 | 443) => host.to_owned(),
+        Some(port) => format!("{host}:{port}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn host(target: &str, fields: &[&str]) -> Result<String, RequestError> {
+        let mut request = Request::put(target).body(()).unwrap();
+        for field in fields {
+            request.headers_mut().append(HOST, field.parse().unwrap());
+        }
+        RequestView::of(&request).host()
+    }
+
+    #[test]
+    fn spellings_of_one_host() {
+        for (target, fields) in [
+            ("/a", &["Example.ORG"][..]),
+            ("/a", &["example.org."]),
+            ("/a", &["example.org:80"]),
+            ("/a", &["EXAMPLE.org.:443"]),
+            ("http://example.org/a", &["other.org"]),
+            ("http://user@Example.org:80/a", &[]),
+        ] {
+            assert_eq!(host(target, fields).as_deref(), Ok("example.org"), "{target} {fields:?}");
+        }
+        assert_eq!(host("/a", &["example.org:8080"]).as_deref(), Ok("example.org:8080"));
+        assert_eq!(host("/a", &["[::1]:80"]).as_deref(), Ok("[::1]"));
+        assert_eq!(host("/a", &[]).as_deref(), Ok(""));
+    }
+
+    #[test]
+    fn a_host_that_can_be_read_in_two_ways_is_refused() {
+        assert!(host("/a", &["a.example", "b.example"]).is_err());
+        assert!(host("/a", &["a.example, b.example"]).is_err());
     }
 }

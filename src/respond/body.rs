@@ -43,11 +43,6 @@ impl<B> ResponseBody<B> {
         Self { kind: Kind::Own { body: Full::new(body.into()) } }
     }
 
-    /// No body.
-    pub(crate) fn empty() -> Self {
-        Self::own(Bytes::new())
-    }
-
     /// A body that comes bit by bit.
     #[allow(dead_code, reason = "the event streams of the endpoint are made of it")]
     pub(crate) fn streamed<S>(stream: S) -> Self

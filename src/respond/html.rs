@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Write};
 
-use crate::Refusal;
+use crate::locks::Refusal;
 
 /// The page. It says what the problem document says, needs nothing from elsewhere, and lets nothing in it run.
 pub(super) fn page(refusal: &Refusal) -> String {

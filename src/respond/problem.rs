@@ -3,10 +3,7 @@
 use bytes::Bytes;
 use serde::Serialize;
 
-use crate::{
-    Refusal,
-    locks::{LockView, LostView, RefusalCode},
-};
+use crate::locks::{LockView, LostView, Refusal, RefusalCode};
 
 /// The body of a refusal. A bare one is cut down to status, code and `retry_after`.
 ///

@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderValue, Request, Response, header, request::Parts};
 use http_body::Body;
 
 use super::{Format, Problem, ResponseBody, html};
-use crate::{Refusal, store::Permit};
+use crate::{locks::Refusal, store::Permit};
 
 /// Makes the responses of a layer. Two forms are enough for most: [`Problems`], and a closure given to
 /// [`LockLayer::respond_with`](crate::LockLayer::respond_with).
