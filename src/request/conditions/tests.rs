@@ -277,6 +277,14 @@ fn tokens_and_conditions_are_bounded() {
 }
 
 #[test]
+fn conditions_shrink_to_a_shorter_life() {
+    fn shrink<'short>(conditions: &'short Conditions<'static>) -> &'short Conditions<'short> {
+        conditions
+    }
+    assert!(shrink(&Conditions::NONE).is_empty());
+}
+
+#[test]
 fn nothing_shows_a_token() {
     let shown = read_if("(<$1>)", |conditions| format!("{conditions:?} {:?}", conditions.holds(|_, _| false))).unwrap();
     assert!(!shown.contains("0000"), "{shown}");

@@ -173,6 +173,16 @@ fn every_form_of_a_request_target_meets_the_same_key() {
 }
 
 #[test]
+fn a_canonical_path_is_borrowed_and_two_targets_fit_without_an_allocation() {
+    for method in ["PUT", "PATCH", "POST", "DELETE", "MOVE"] {
+        let request = request(method, &[DESTINATION]);
+        let targets = targets(RequestView::of(&request), &KeyRules::new(), None).unwrap();
+        assert!(!targets.list.spilled(), "{method}");
+        assert_eq!(targets[0].key.path().as_ptr(), request.uri().path().as_ptr(), "{method}");
+    }
+}
+
+#[test]
 fn the_resolver_is_told_which_part_of_the_request_it_reads() {
     let resolver =
         ResolveFn::new(|ask| Ok(Resolved::key(ResourceKey::from_canonical(format!("/{:?}{}", ask.role, ask.path)))));
