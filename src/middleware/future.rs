@@ -168,8 +168,9 @@ where
                         this.state.set(State::Done { answer: Some(Box::new(answer)) });
                         continue;
                     };
-                    let response = answer?.into_response();
+                    // Taken first: the write has ended, also by an error.
                     let permit = guard.permit.take();
+                    let response = answer?.into_response();
                     match guard.after.take() {
                         Some(after) if After::is_due(response.status()) => {
                             let cleared = after.locks.store().clear(&after.gone, permit.as_ref().and_then(Permit::id));
