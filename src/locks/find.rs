@@ -32,7 +32,7 @@ pub struct LockFilter {
 pub struct Listing {
     /// The locks that the caller may see.
     pub locks: Vec<LockView>,
-    /// Where the next page starts; none when this is the last. A page can be short, or empty, with more to come.
+    /// Where the next page starts; none when this is the last.
     pub next: Option<Cursor>,
 }
 
@@ -95,8 +95,24 @@ impl Locks {
         query.kind = filter.kind.as_ref();
         query.older_than = filter.older_than;
         query.after.clone_from(&filter.after);
-        let page = self.found(&query).await?;
-        Ok(Listing { locks: page.locks.iter().filter_map(|lock| self.view(caller, lock)).collect(), next: page.next })
+        // A cursor says where a page ended, so it must be of a lock that the caller may see: read on over those that they
+        // may not, rather than end a page there.
+        let (mut locks, mut last) = (Vec::new(), None);
+        loop {
+            let page = self.found(&query).await?;
+            for lock in &page.locks {
+                let Some(view) = self.view(caller, lock) else { continue };
+                if locks.len() == limit {
+                    return Ok(Listing { locks, next: last });
+                }
+                locks.push(view);
+                last = Some(Cursor::of(lock));
+            }
+            match page.next {
+                Some(next) => query.after = Some(next),
+                None => return Ok(Listing { locks, next: None }),
+            }
+        }
     }
 
     fn list_access(&self, caller: &Caller, prefix: &ResourceKey<'_>) -> Access {
