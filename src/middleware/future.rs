@@ -7,16 +7,15 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use http::{Request, Response, StatusCode};
+use http::{Request, Response};
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use super::{
+    after::{After, prepare},
     layer::{Hold, Options},
-    service::prepare,
 };
 use crate::{
-    lock::Gone,
     locks::{Incident, Locks, PendingVerdict, Refusal},
     respond::Respond,
     store::{Permit, StoreFuture},
@@ -78,12 +77,6 @@ struct Guard {
     hold: Hold,
 }
 
-/// What is to be done once a write has succeeded: end the locks of what is gone.
-pub(super) struct After {
-    locks: Locks,
-    gone: Vec<Gone<'static>>,
-}
-
 struct Parked<S, ReqBody> {
     verdict: PendingVerdict,
     /// Taken together, once the verdict is there.
@@ -98,17 +91,6 @@ struct Clearing<A> {
     /// Held until the locks have ended: nobody is granted what is still being cleared.
     permit: Option<Permit>,
     answer: Option<A>,
-}
-
-impl After {
-    pub(super) fn new(locks: Locks, gone: Vec<Gone<'static>>) -> Self {
-        Self { locks, gone }
-    }
-
-    /// Whether a response says that the resource is gone now: 2xx, but neither 202 (not yet) nor 207 (not all of it).
-    fn is_due(status: StatusCode) -> bool {
-        status.is_success() && status != StatusCode::ACCEPTED && status != StatusCode::MULTI_STATUS
-    }
 }
 
 impl<S, ReqBody, R> ResponseFuture<S, ReqBody, R>

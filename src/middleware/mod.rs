@@ -37,6 +37,7 @@
 //! - A write whose lease has lapsed is dropped, and answered 503: it must not outlive what guards it.
 
 mod admission;
+mod after;
 mod future;
 mod layer;
 mod service;

@@ -9,16 +9,14 @@ use http::{Request, Response};
 use tower_service::Service;
 
 use super::{
-    Admission,
-    future::{After, ResponseFuture},
-    layer::{Fence, LockLayer, Options},
+    after::prepare,
+    future::ResponseFuture,
+    layer::{LockLayer, Options},
 };
 use crate::{
-    lock::Gone,
     locks::{Judgement, Locks},
     request::RequestView,
     respond::Respond,
-    store::Admitted,
 };
 
 /// A service behind locks; made by [`LockLayer`](super::LockLayer). See the [module docs](super).
@@ -94,24 +92,6 @@ where
             }
         }
     }
-}
-
-/// What an admitted request takes along, and what is to be done once it has succeeded.
-pub(super) fn prepare<B>(
-    mut request: Request<B>,
-    admitted: Admitted,
-    locks: &Locks,
-    options: Options,
-) -> (Request<B>, Admitted, Option<Box<After>>) {
-    if options.fence == Fence::All || admitted.answered.is_some() {
-        request.extensions_mut().insert(Admission::of(&admitted));
-    }
-    let after = admitted.answered.as_deref().and_then(|answered| {
-        let gone: Vec<Gone<'static>> = locks.gone_after(RequestView::of(&request));
-        let seen = gone.iter().any(|gone| answered.iter().any(|lock| gone.takes(lock.root())));
-        seen.then(|| Box::new(After::new(locks.clone(), gone)))
-    });
-    (request, admitted, after)
 }
 
 impl<S: fmt::Debug, R> fmt::Debug for LockService<S, R> {
