@@ -136,9 +136,9 @@ impl LocksBuilder {
     }
 
     /// The host of a request as its namespace, for services that select by it: lower-cased, without a default port and a
-    /// trailing dot ([`RequestView::host`]). A request that names two hosts is 400.
+    /// trailing dot ([`RequestView::host`]). A request that names two hosts is 400, in its `Destination` too.
     pub fn namespace_by_host(mut self) -> Self {
-        self.policy.namespace = Some(Arc::new(|request| request.host().map(Some)));
+        self.policy.namespace = Some(Arc::new(|request| request.host_of_all().map(Some)));
         self
     }
 

@@ -23,6 +23,18 @@ pub(super) fn destination_path(headers: &HeaderMap) -> Result<Option<Cow<'_, str
     reference_path(DESTINATION, field.as_bytes().trim_ascii()).map(Some)
 }
 
+/// The authority of the `Destination` header, if it is an absolute URI that has one. What is malformed otherwise is for
+/// [`destination_path`] to refuse.
+pub(super) fn destination_authority(headers: &HeaderMap) -> Option<&[u8]> {
+    let reference = headers.get("destination")?.as_bytes().trim_ascii();
+    if reference.starts_with(b"/") {
+        return None;
+    }
+    let start = reference.windows(3).position(|three| three == b"://")? + 3;
+    let rest = &reference[start..];
+    Some(&rest[..rest.iter().position(|byte| matches!(byte, b'/' | b'?' | b'#')).unwrap_or(rest.len())])
+}
+
 /// The path of `reference`, an absolute URI or an absolute path (a `Simple-ref`, RFC 4918 section 8.3). Scheme and
 /// authority are not compared with anything: to lock too much is safe. The query is cut; it is no part of a key.
 pub(super) fn reference_path<'r>(what: &'static str, reference: &'r [u8]) -> Result<Cow<'r, str>, RequestError> {

@@ -2,7 +2,7 @@
 
 use http::{Extensions, HeaderMap, Method, Request, Uri, Version, header::HOST, request::Parts, uri::Authority};
 
-use super::RequestError;
+use super::{RequestError, destination::destination_authority};
 
 /// The head of a request, borrowed. Everything that decides about a lock reads this, so the body is never looked at.
 #[derive(Clone, Copy, Debug)]
@@ -46,25 +46,39 @@ impl<'a> RequestView<'a> {
     }
 
     /// The host that the request is for, as services select by it: that of the request target (RFC 9112 section 3.2.2,
-    /// RFC 9113 section 8.3.1), else of `Host`; lower-cased, without a trailing dot and without the port 80 or 443. A
+    /// RFC 9113 section 8.3.1), or of `Host`; lower-cased, without a trailing dot and without the port 80 or 443. A
     /// request that names none is for the empty host.
     ///
     /// # Errors
-    /// `Host` comes twice or is no host: services may read either. Answered 400.
+    /// `Host` comes twice or is no host, or the target names another one: services may read either. Answered 400.
     pub fn host(&self) -> Result<String, RequestError> {
-        if let Some(authority) = self.uri.authority() {
-            return Ok(host_of(authority));
-        }
+        let target = self.uri.authority().map(host_of);
         let mut fields = self.headers.get_all(HOST).iter();
-        let Some(field) = fields.next() else { return Ok(String::new()) };
+        let Some(field) = fields.next() else { return Ok(target.unwrap_or_default()) };
         if fields.next().is_some() {
             return Err(RequestError::malformed("Host", "there is more than one"));
         }
-        match field.as_bytes() {
-            b"" => Ok(String::new()),
+        let field = match field.as_bytes() {
+            b"" => String::new(),
             bytes => Authority::try_from(bytes)
                 .map(|authority| host_of(&authority))
-                .map_err(|_| RequestError::malformed("Host", "it is no host")),
+                .map_err(|_| RequestError::malformed("Host", "it is no host"))?,
+        };
+        match target {
+            Some(target) if target != field => Err(RequestError::ambiguous("Host", "the request target names another host")),
+            _ => Ok(field),
+        }
+    }
+
+    /// The same host, where it decides which resource is meant: a `Destination` on another one is refused, for its key
+    /// would be in the wrong namespace.
+    pub(crate) fn host_of_all(&self) -> Result<String, RequestError> {
+        let host = self.host()?;
+        match destination_authority(self.headers) {
+            Some(authority) if !Authority::try_from(authority).is_ok_and(|authority| host_of(&authority) == host) => {
+                Err(RequestError::ambiguous("Destination", "it is on another host than the request target"))
+            }
+            _ => Ok(host),
         }
     }
 }
@@ -97,7 +111,7 @@ mod tests {
             ("/a", &["example.org."]),
             ("/a", &["example.org:80"]),
             ("/a", &["EXAMPLE.org.:443"]),
-            ("http://example.org/a", &["other.org"]),
+            ("http://example.org/a", &["EXAMPLE.org:80"]),
             ("http://user@Example.org:80/a", &[]),
         ] {
             assert_eq!(host(target, fields).as_deref(), Ok("example.org"), "{target} {fields:?}");
@@ -111,5 +125,23 @@ mod tests {
     fn a_host_that_can_be_read_in_two_ways_is_refused() {
         assert!(host("/a", &["a.example", "b.example"]).is_err());
         assert!(host("/a", &["a.example, b.example"]).is_err());
+        assert!(host("http://a.example/a", &["b.example"]).is_err());
+        assert!(host("http://a.example/a", &[""]).is_err());
+    }
+
+    #[test]
+    fn a_destination_on_another_host_is_refused_where_the_host_is_the_namespace() {
+        for (destination, same) in [
+            ("/b", true),
+            ("http://A.example:80/b", true),
+            ("http://user@a.example./b", true),
+            ("http://b.example/b", false),
+            ("http://a.example:8080/b", false),
+            ("http:///b", false),
+        ] {
+            let request = Request::builder().method("MOVE").uri("/a").header(HOST, "a.example");
+            let request = request.header("destination", destination).body(()).unwrap();
+            assert_eq!(RequestView::of(&request).host_of_all().is_ok(), same, "{destination}");
+        }
     }
 }
