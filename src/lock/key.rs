@@ -265,6 +265,10 @@ impl KeyRules {
     }
 
     /// A fixed prefix that an outer router stripped and that is part of the key, `/api/v1`.
+    ///
+    /// It is put back before a request target. A router leaves header fields alone: a `Destination` or a tag of `If` that
+    /// starts with the prefix stands both for itself and for the resource below the prefix, since services read it in
+    /// either way. Lock roots are named in full, as refusals name them.
     #[must_use]
     pub fn prefix(mut self, prefix: &str) -> Self {
         self.prefix = Some(prefix.trim_end_matches('/').into()).filter(|prefix: &Arc<str>| !prefix.is_empty());
@@ -296,6 +300,16 @@ impl KeyRules {
             return Ok(ResourceKey { namespace: None, path: Cow::Borrowed(path) });
         }
         self.canonicalise(path).map(|path| ResourceKey { namespace: None, path: Cow::Owned(path) })
+    }
+
+    /// The same rules for a path that no router has stripped; none where there is no prefix to strip.
+    pub(crate) fn unprefixed(&self) -> Option<Self> {
+        self.prefix.is_some().then(|| Self { prefix: None, ..self.clone() })
+    }
+
+    /// Whether canonical `path` has the prefix that a router would strip.
+    pub(crate) fn has_prefix(&self, path: &str) -> bool {
+        self.key("/").is_ok_and(|prefix| path == prefix.path() || is_below(path, prefix.path()))
     }
 
     /// Whether these rules leave `path` as it is. May say no for one that they would leave.

@@ -164,7 +164,18 @@ pub trait ResolveTargets: Send + Sync + 'static {
 
 impl ResolveTargets for KeyRules {
     fn resolve<'r>(&self, ask: &Ask<'r>) -> Result<Resolved<'r>, KeyError> {
-        self.key(ask.path).map(Resolved::key)
+        if ask.role == Role::Target {
+            return self.key(ask.path).map(Resolved::key);
+        }
+        let Some(unprefixed) = self.unprefixed() else { return self.key(ask.path).map(Resolved::key) };
+        let full = unprefixed.key(ask.path)?;
+        // What a router strips from the target it leaves in a header field: a service behind it may take the path there
+        // for one of its own, or know its prefix.
+        match ask.role {
+            Role::Destination | Role::Tag if self.has_prefix(full.path()) => Ok(Resolved::keys([full, self.key(ask.path)?])),
+            Role::Destination | Role::Tag => self.key(ask.path).map(Resolved::key),
+            _ => Ok(Resolved::key(full)),
+        }
     }
 
     fn reaches_below(&self) -> bool {
@@ -251,4 +262,27 @@ pub(super) fn resolve_in<'r>(
         Cow::Owned(path) => resolver.resolve(&Ask { request, role, path: &path })?.into_owned(),
     };
     Ok(resolved.in_namespace(namespace))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prefix_that_was_stripped_is_put_back_only_where_it_was_stripped() {
+        let rules = KeyRules::new().prefix("/api");
+        let request = http::Request::put("/docs").body(()).unwrap();
+        let paths = |role, path| {
+            let resolved = rules.resolve(&Ask::new(RequestView::of(&request), role, path)).unwrap();
+            resolved.into_iter().map(|key| key.path().to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(paths(Role::Target, "/docs"), ["/api/docs"]);
+        assert_eq!(paths(Role::Target, "/api/docs"), ["/api/api/docs"]);
+        for role in [Role::Destination, Role::Tag] {
+            assert_eq!(paths(role, "/docs"), ["/api/docs"]);
+            assert_eq!(paths(role, "/%61pi//docs"), ["/api/docs", "/api/api/docs"]);
+            assert_eq!(paths(role, "/apis"), ["/api/apis"]);
+        }
+        assert_eq!(paths(Role::Root, "/api/docs"), ["/api/docs"]);
+    }
 }
