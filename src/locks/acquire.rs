@@ -14,8 +14,8 @@ use crate::{
     lock::{KeyError, Lock, LockId, LockKind, LockParts, LockToken, ResourceKey, rules},
     request::{Ask, RequestView, Role},
     store::{
-        Acquire, Acquired, Authority, Lifetime, LockQuery, NewLock, QuotaExceeded, Release, Replaces, StoreError,
-        StoreErrorKind, StoreFuture, Which,
+        Acquire, Acquired, Authority, Lifetime, NewLock, QuotaExceeded, Release, Replaces, StoreError, StoreErrorKind,
+        StoreFuture, Which,
     },
 };
 
@@ -285,9 +285,8 @@ impl Locks {
         for replace in &request.replaces {
             if let Replace::Broken { id, .. } = replace {
                 // One that is gone is for the store to tell; what cannot be seen cannot be broken either.
-                let page = self.found(&LockQuery::id(*id).limit(1)).await?;
                 let allowed = |lock: &Lock| self.access(caller, Action::Break, lock) == Access::Allowed;
-                if !page.locks.first().is_some_and(allowed) {
+                if !self.by_id(caller, *id).await?.as_ref().is_some_and(allowed) {
                     return Err(Refusal::forbidden("You may not break this lock, or there is none with this id."));
                 }
             }

@@ -13,7 +13,7 @@ use http::Method;
 use super::{Caller, Incident, Locks, Refusal, RefusalCode, builder::FailMode};
 use crate::{
     lock::{Gone, HolderProof, ResourceKey},
-    request::{Conditions, RequestView, gone, targets},
+    request::{Conditions, RequestView, ResolveTargets, gone, targets},
     store::{Admitted, Permit, Refused, StoreError, StoreErrorKind, StoreFuture, Verdict, Write},
 };
 
@@ -120,9 +120,18 @@ impl Locks {
         request: RequestView<'r>,
         namespace: Option<&Cow<'r, str>>,
     ) -> Result<Conditions<'r>, Refusal> {
-        let policy = self.policy();
-        let mut conditions = Conditions::parse(request, &*policy.resolver, namespace)?;
-        if let Some(token) = policy.token.as_ref().and_then(|token| token(&request)) {
+        self.conditions_by(request, &*self.policy().resolver, namespace)
+    }
+
+    /// The same, where `resolver` tells which resources they are about.
+    pub(crate) fn conditions_by<'r>(
+        &self,
+        request: RequestView<'r>,
+        resolver: &dyn ResolveTargets,
+        namespace: Option<&Cow<'r, str>>,
+    ) -> Result<Conditions<'r>, Refusal> {
+        let mut conditions = Conditions::parse(request, resolver, namespace)?;
+        if let Some(token) = self.policy().token.as_ref().and_then(|token| token(&request)) {
             conditions.submit(token)?;
         }
         Ok(conditions)

@@ -1,6 +1,6 @@
 //! Refreshing, releasing and breaking, and how a lock is named for that.
 
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
 use super::{Access, Action, Caller, Locks, Refusal, RefusalCode};
 use crate::{
@@ -31,6 +31,12 @@ impl Named {
     /// The caller's only lock rooted at this resource; with a token or an id, a resource that the lock must cover.
     pub fn at(mut self, resource: ResourceKey<'static>) -> Self {
         self.resource = Some(resource);
+        self
+    }
+
+    /// The lock with this id; with a token, that token's lock, which must cover what this one is rooted at.
+    pub fn and_id(mut self, id: LockId) -> Self {
+        self.id = Some(id);
         self
     }
 
@@ -83,7 +89,7 @@ impl Locks {
         if span == Span::For(Duration::ZERO) {
             return Err(Refusal::bad_request("timeout: a lock lives for a second at least"));
         }
-        let lock = self.one_named(caller, &named).await?;
+        let lock = self.one_named(caller, &named, Purpose::Refresh).await?;
         let authority = self.authority(caller, &lock, Purpose::Refresh)?;
         let refresh = Refresh::new(lock.which(), authority, span).covering(lock.covering());
         let limit = self.limits().answer_within;
@@ -101,7 +107,7 @@ impl Locks {
     /// 400 when no lock is named, 403 when it is not the caller's, 404 when none has this id, 409 when it does not cover
     /// the resource.
     pub async fn release_for(&self, caller: &Caller, named: Named) -> Result<Option<Lock>, Refusal> {
-        let lock = self.one_named(caller, &named).await?;
+        let lock = self.one_named(caller, &named, Purpose::Release).await?;
         let authority = self.authority(caller, &lock, Purpose::Release)?;
         let release = Release::new(lock.which(), authority).covering(lock.covering());
         self.released(caller, named.resource.as_ref(), &release).await
@@ -119,13 +125,11 @@ impl Locks {
         grace: Duration,
     ) -> Result<Option<Lock>, Refusal> {
         if !caller.is_application() {
-            let page = self.found(&LockQuery::id(id).limit(1)).await?;
-            let no_such_lock = || Refusal::new(RefusalCode::NoSuchLock, "There is no lock with this id.");
-            let lock = page.locks.first().ok_or_else(no_such_lock)?;
-            if self.access(caller, Action::See, lock) == Access::Denied {
+            let lock = self.by_id(caller, id).await?.ok_or_else(no_such_lock)?;
+            if self.access(caller, Action::See, &lock) == Access::Denied {
                 return Err(no_such_lock());
             }
-            if self.access(caller, Action::Break, lock) != Access::Allowed {
+            if self.access(caller, Action::Break, &lock) != Access::Allowed {
                 return Err(Refusal::forbidden("You may not break this lock."));
             }
         }
@@ -148,7 +152,7 @@ impl Locks {
                 Err(resource.map_or_else(|| refusal.clone(), |resource| refusal.clone().about(resource)))
             }
             Released::Lost(_) if matches!(release.which, Which::Token(_)) => Ok(None),
-            Released::Lost(_) => Err(Refusal::new(RefusalCode::NoSuchLock, "There is no lock with this id.")),
+            Released::Lost(_) => Err(no_such_lock()),
             Released::NotHolder if !caller.is_application() && matches!(release.which, Which::Id(_)) => {
                 Err(Refusal::forbidden("You do not hold a lock with this id."))
             }
@@ -157,12 +161,24 @@ impl Locks {
     }
 
     /// The one lock that `named` means.
-    async fn one_named<'n>(&self, caller: &Caller, named: &'n Named) -> Result<One<'n>, Refusal> {
-        if let Some(token) = &named.token {
-            return Ok(One::Token(token, named.resource.as_ref()));
-        }
-        if let Some(id) = named.id {
-            return Ok(One::Id(id, named.resource.as_ref()));
+    async fn one_named<'n>(&self, caller: &Caller, named: &'n Named, purpose: Purpose) -> Result<One<'n>, Refusal> {
+        let resource = named.resource.as_ref().map(Cow::Borrowed);
+        match (&named.token, named.id) {
+            (Some(token), None) => return Ok(One::Token(token, resource)),
+            (None, Some(id)) if caller.is_application() => return Ok(One::Id(id, resource)),
+            (None, Some(id)) => {
+                self.by_id(caller, id).await?.ok_or_else(no_such_lock)?;
+                return Ok(One::Id(id, resource));
+            }
+            (Some(token), Some(id)) => {
+                return match (self.by_id(caller, id).await?, purpose) {
+                    (Some(lock), _) => Ok(One::Token(token, resource.or_else(|| Some(Cow::Owned(lock.root().clone()))))),
+                    // As good as ended; the token is burnt all the same.
+                    (None, Purpose::Release) => Ok(One::Token(token, resource)),
+                    (None, Purpose::Refresh) => Err(no_such_lock()),
+                };
+            }
+            (None, None) => {}
         }
         let Some(resource) = &named.resource else {
             return Err(Refusal::bad_request("no lock is named: submit its token"));
@@ -209,6 +225,10 @@ impl Locks {
     }
 }
 
+fn no_such_lock() -> Refusal {
+    Refusal::new(RefusalCode::NoSuchLock, "There is no lock with this id.")
+}
+
 /// What a lock is named for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Purpose {
@@ -220,8 +240,8 @@ enum Purpose {
 
 /// One lock, named for the store, with a resource that it must cover.
 enum One<'n> {
-    Token(&'n LockToken, Option<&'n ResourceKey<'static>>),
-    Id(LockId, Option<&'n ResourceKey<'static>>),
+    Token(&'n LockToken, Option<Cow<'n, ResourceKey<'static>>>),
+    Id(LockId, Option<Cow<'n, ResourceKey<'static>>>),
 }
 
 impl One<'_> {
@@ -234,7 +254,7 @@ impl One<'_> {
 
     fn covering(&self) -> Option<&ResourceKey<'_>> {
         match self {
-            Self::Token(_, resource) | Self::Id(_, resource) => *resource,
+            Self::Token(_, resource) | Self::Id(_, resource) => resource.as_deref(),
         }
     }
 }

@@ -102,6 +102,12 @@ impl LockRequest {
         self
     }
 
+    /// And the resource with this very key.
+    pub fn and_on(mut self, key: ResourceKey<'static>) -> Self {
+        self.roots.push(Root { name: RootName::Key(key), token: None, id: None });
+        self
+    }
+
     /// How far below its root each lock reaches; [`Depth::Infinity`] unless said (RFC 4918 section 9.10.3).
     pub fn depth(mut self, depth: Depth) -> Self {
         self.depth = depth;

@@ -91,9 +91,17 @@ impl Locks {
         if access == Access::Denied {
             return None;
         }
-        let full = access == Access::Allowed;
-        let mine = caller.principal().is_some() && lock.principal() == caller.principal();
         Some(LockView {
+            mine: caller.principal().is_some() && lock.principal() == caller.principal(),
+            can_break: self.access(caller, Action::Break, lock) == Access::Allowed,
+            ..Self::view_of(lock, access)
+        })
+    }
+
+    /// A lock as it looks to somebody who may do nothing with it.
+    fn view_of(lock: &Lock, access: Access) -> LockView {
+        let full = access == Access::Allowed;
+        LockView {
             lock_id: lock.id(),
             resource: lock.root().path().to_owned(),
             scope: lock.scope(),
@@ -108,9 +116,15 @@ impl Locks {
             expires_at: lock.expires_at(),
             expires_in: lock.expires_in(),
             generation: lock.generation(),
-            mine,
-            can_break: self.access(caller, Action::Break, lock) == Access::Allowed,
-        })
+            mine: false,
+            can_break: false,
+        }
+    }
+
+    /// What `caller` is shown of a lock that they have just acquired, or proven to hold: all of it.
+    pub(crate) fn own_view(&self, caller: &Caller, lock: &Lock) -> LockView {
+        let can_break = self.access(caller, Action::Break, lock) == Access::Allowed;
+        LockView { mine: true, can_break, ..Self::view_of(lock, Access::Allowed) }
     }
 
     /// What `caller` may do with `lock`.
