@@ -1,6 +1,7 @@
 //! `ResponseBody`: the service's own body, or one of ours.
 
 use std::{
+    convert::Infallible,
     fmt,
     pin::Pin,
     task::{Context, Poll},
@@ -28,7 +29,7 @@ pin_project! {
     enum Kind<B> {
         Passed { #[pin] body: B, permit: Option<Permit> },
         Own { #[pin] body: Full<Bytes> },
-        Streamed { stream: Pin<Box<dyn Body<Data = Bytes, Error = std::convert::Infallible> + Send>> },
+        Streamed { stream: Pin<Box<dyn Body<Data = Bytes, Error = Infallible> + Send>> },
     }
 }
 
@@ -43,11 +44,22 @@ impl<B> ResponseBody<B> {
         Self { kind: Kind::Own { body: Full::new(body.into()) } }
     }
 
+    /// The same body, beside those of another service.
+    pub(crate) fn beside<C>(self) -> ResponseBody<C>
+    where
+        B: Body<Data = Bytes, Error = Infallible> + Send + 'static,
+    {
+        match self.kind {
+            Kind::Passed { body, .. } => ResponseBody::streamed(body),
+            Kind::Own { body } => ResponseBody { kind: Kind::Own { body } },
+            Kind::Streamed { stream } => ResponseBody { kind: Kind::Streamed { stream } },
+        }
+    }
+
     /// A body that comes bit by bit.
-    #[allow(dead_code, reason = "the event streams of the endpoint are made of it")]
     pub(crate) fn streamed<S>(stream: S) -> Self
     where
-        S: Body<Data = Bytes, Error = std::convert::Infallible> + Send + 'static,
+        S: Body<Data = Bytes, Error = Infallible> + Send + 'static,
     {
         Self { kind: Kind::Streamed { stream: Box::pin(stream) } }
     }

@@ -6,6 +6,7 @@ mod negotiate;
 mod problem;
 mod responder;
 
+pub(crate) use self::responder::render;
 pub use self::{
     body::ResponseBody,
     negotiate::Format,
