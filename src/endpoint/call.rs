@@ -1,0 +1,137 @@
+//! `Call`: one management request, read and routed; and what all verbs take from it.
+
+use bytes::Bytes;
+use http::{HeaderValue, Response, StatusCode, header, request::Parts};
+
+use super::{
+    EndpointBody, acquire,
+    body::{Media, unread},
+    inspect, manage, reply,
+    route::{Query, Target, Verb},
+};
+use crate::{
+    lock::{KeyError, LockId, LockToken, ResourceKey},
+    locks::{Caller, Locks, Named, Refusal},
+    request::{Ask, RequestView, ResolveTargets, Resolved, StateToken},
+};
+
+/// One management request.
+#[derive(Debug)]
+pub(super) struct Call {
+    pub(super) locks: Locks,
+    pub(super) parts: Parts,
+    pub(super) target: Target,
+    pub(super) query: Query,
+    pub(super) verb: Verb,
+}
+
+impl Call {
+    /// Does what is asked.
+    pub(super) async fn run(self, body: Bytes, media: Media) -> Response<EndpointBody> {
+        let done = match self.verb {
+            Verb::Describe => Ok(self.describe()),
+            // A body without a type could be anything, and could come from anywhere.
+            verb if media == Media::Unsaid && !body.is_empty() => Err(unread(verb)),
+            Verb::Inspect => inspect::inspect(&self).await,
+            Verb::List => inspect::list(&self).await,
+            Verb::Acquire => acquire::one(&self, &body).await,
+            Verb::AcquireAll => acquire::several(&self, &body).await,
+            Verb::Refresh => manage::refresh(&self, &body).await,
+            Verb::Release => manage::release(&self, &body).await,
+            Verb::Act => manage::act(&self, &body, media).await,
+        };
+        let response = done.unwrap_or_else(|refusal| reply::refused(&self.locks, refusal, &self.parts));
+        reply::finish(response, &self.parts.method)
+    }
+
+    fn describe(&self) -> Response<EndpointBody> {
+        let mut response = reply::empty(StatusCode::NO_CONTENT);
+        let headers = response.headers_mut();
+        headers.insert(header::ALLOW, HeaderValue::from_static(Verb::allowed(&self.target)));
+        let json = HeaderValue::from_static("application/json");
+        if self.target == Target::List {
+            headers.insert("accept-post", json);
+        } else {
+            // RFC 5789 section 3.1.
+            headers.insert("accept-patch", json);
+            headers.insert("accept-post", HeaderValue::from_static("application/json, text/plain"));
+        }
+        response
+    }
+
+    pub(super) fn view(&self) -> RequestView<'_> {
+        RequestView::from_parts(&self.parts)
+    }
+
+    pub(super) fn caller(&self) -> Result<Caller, Refusal> {
+        self.locks.caller(&self.view())
+    }
+
+    /// The key of a path named in this request, by the rules of a write.
+    pub(super) fn key(&self, caller: &Caller, path: &str) -> Result<ResourceKey<'static>, Refusal> {
+        self.locks.root_key_in(self.view(), path, caller.namespace())
+    }
+
+    /// The lock that is meant, by the target and by the one token that the head and the body submit.
+    pub(super) fn named(&self, caller: &Caller, in_body: Option<LockToken>) -> Result<Named, Refusal> {
+        let token = self.token(caller, in_body)?;
+        let named = token.map_or_else(Named::nothing, Named::token);
+        match &self.target {
+            Target::Resource(path) => Ok(named.at(self.key(caller, path)?)),
+            Target::Lock(id) => Ok(named.and_id(*id)),
+            Target::List => Ok(named),
+        }
+    }
+
+    /// The one token that head and body submit.
+    fn token(&self, caller: &Caller, in_body: Option<LockToken>) -> Result<Option<LockToken>, Refusal> {
+        // Which resources the lists of `If` are about is nothing to ask the application for: the lock is to cover the
+        // resource that is managed, and the store sees to that.
+        let mut conditions = self.locks.conditions_by(self.view(), &AnyKey, None)?;
+        if let Some(StateToken::Foreign | StateToken::NoLock) = conditions.lock_token() {
+            return Err(Refusal::bad_request("Lock-Token: a lock token is `urn:uuid:` followed by a UUID"));
+        }
+        // The tokens count as matching here. What is false even so (`Not <token>`, a token of somebody else's making)
+        // is false however the locks are.
+        if !conditions.holds(|_, _| true).is_true() {
+            return Err(self.locks.lock_lost(caller, None, Vec::new(), &[], false));
+        }
+        if let Some(token) = in_body {
+            conditions.submit(token)?;
+        }
+        match conditions.tokens() {
+            [] => Ok(None),
+            [token] => Ok(Some(*token)),
+            _ => Err(Refusal::bad_request("several lock tokens are submitted; one lock is managed at a time")),
+        }
+    }
+
+    /// Whether the head relies on a lock, where nothing can come of that.
+    pub(super) fn expect_no_conditions(&self) -> Result<(), Refusal> {
+        for name in ["if", "lock-token"] {
+            if self.parts.headers.contains_key(name) {
+                return Err(Refusal::bad_request(format!(
+                    "{}: an acquire is not made under a condition; name a lock that it takes the place of in `replaces`",
+                    if name == "if" { "If" } else { "Lock-Token" }
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn lock_id(&self) -> Option<LockId> {
+        match self.target {
+            Target::Lock(id) => Some(id),
+            _ => None,
+        }
+    }
+}
+
+/// Stands in for the resources of an `If` header that nobody asks about.
+struct AnyKey;
+
+impl ResolveTargets for AnyKey {
+    fn resolve<'r>(&self, _ask: &Ask<'r>) -> Result<Resolved<'r>, KeyError> {
+        Ok(Resolved::key(ResourceKey::from_canonical("/")))
+    }
+}

@@ -1,0 +1,122 @@
+//! GET: the locks of a resource, one lock, and the list.
+
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+
+use super::{
+    EndpointBody,
+    call::Call,
+    reply,
+    route::{self, Target},
+};
+use crate::{
+    lock::{LockKind, Principal},
+    locks::{LockFilter, LockView, Refusal, RefusalCode},
+};
+
+/// What is locked of a resource.
+#[derive(Serialize)]
+struct Inspection<'a> {
+    resource: &'a str,
+    locked: bool,
+    locks: Vec<LockView>,
+}
+
+/// The locks that cover the resource, or the one that is named.
+pub(super) async fn inspect(call: &Call) -> Result<Response<EndpointBody>, Refusal> {
+    let caller = call.caller()?;
+    if let Some(id) = call.lock_id() {
+        let Some(lock) = call.locks.inspect_id(&caller, id).await? else {
+            return Err(Refusal::new(RefusalCode::NoSuchLock, "There is no lock with this id."));
+        };
+        let tag = entity_tag("", std::slice::from_ref(&lock));
+        return Ok(tagged(call, &tag, || reply::json(StatusCode::OK, &lock)));
+    }
+    let Target::Resource(path) = &call.target else { return Err(Refusal::bad_request("no resource is named")) };
+    let key = call.key(&caller, path)?;
+    let locks = call.locks.inspect(&caller, &key).await?;
+    let tag = entity_tag(key.path(), &locks);
+    let inspection = Inspection { resource: key.path(), locked: !locks.is_empty(), locks };
+    Ok(tagged(call, &tag, || reply::json(StatusCode::OK, &inspection)))
+}
+
+/// The answer with its tag, or 304 where the client has it already (RFC 9110 section 13.1.2).
+fn tagged(call: &Call, tag: &str, full: impl FnOnce() -> Response<EndpointBody>) -> Response<EndpointBody> {
+    let mut response = if is_known(&call.parts.headers, tag) { reply::empty(StatusCode::NOT_MODIFIED) } else { full() };
+    if let Ok(tag) = HeaderValue::try_from(format!("W/\"{tag}\"")) {
+        response.headers_mut().insert(header::ETAG, tag);
+    }
+    response
+}
+
+/// The opaque part of a weak tag: weak, for `expires_in` counts down while nothing has happened, and is left out.
+fn entity_tag(resource: &str, locks: &[LockView]) -> String {
+    let mut hash = Sha256::new();
+    hash.update(resource);
+    for lock in locks {
+        let lasting = LockView { expires_in: None, ..lock.clone() };
+        hash.update(b"\n");
+        hash.update(serde_json::to_vec(&lasting).expect("a lock is plain data"));
+    }
+    hash.finalize()[..12].iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Whether `If-None-Match` has the tag, compared as weak ones are. Ours has no comma and no quote in it.
+fn is_known(headers: &HeaderMap, tag: &str) -> bool {
+    headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok()).any(|value| {
+        value.trim() == "*"
+            || value.split(',').any(|item| {
+                let item = item.trim();
+                item.strip_prefix("W/").unwrap_or(item).trim_matches('"') == tag
+            })
+    })
+}
+
+/// The locks that the caller may list, a page at a time.
+pub(super) async fn list(call: &Call) -> Result<Response<EndpointBody>, Refusal> {
+    #[derive(Serialize)]
+    struct List {
+        locks: Vec<LockView>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        next: Option<String>,
+    }
+
+    let caller = call.caller()?;
+    let mut filter = LockFilter::default();
+    if let Some(prefix) = call.query.get("prefix") {
+        filter.prefix = Some(call.key(&caller, route::named("prefix", prefix)?)?);
+    }
+    filter.owner = call.query.get("owner").map(Principal::new);
+    filter.kind = call.query.get("kind").map(LockKind::from);
+    filter.older_than = number(call, "older_than")?.map(Duration::from_secs);
+    filter.limit = match number(call, "limit")? {
+        Some(0) => return Err(Refusal::bad_request("limit: one at least")),
+        limit => limit.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX)),
+    };
+    if let Some(cursor) = call.query.get("cursor") {
+        filter.after = Some(cursor.parse().map_err(|error| Refusal::bad_request(format!("cursor: {error}")))?);
+    }
+    let listing = call.locks.list(&caller, &filter).await?;
+
+    let next = listing.next.map(|cursor| cursor.to_string());
+    let link = next.as_deref().map(|cursor| format!("<?{}>; rel=\"next\"", call.query.page_after(cursor)));
+    let mut response = reply::json(StatusCode::OK, &List { locks: listing.locks, next });
+    // RFC 8288. Form-encoding leaves nothing that could not stand in it.
+    if let Some(Ok(link)) = link.map(HeaderValue::try_from) {
+        response.headers_mut().insert(header::LINK, link);
+    }
+    Ok(response)
+}
+
+fn number(call: &Call, name: &'static str) -> Result<Option<u64>, Refusal> {
+    let Some(text) = call.query.get(name) else { return Ok(None) };
+    // `parse` would take a sign.
+    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    match text.parse() {
+        Ok(number) if digits => Ok(Some(number)),
+        _ => Err(Refusal::bad_request(format!("{name}: a whole number"))),
+    }
+}
