@@ -10,7 +10,7 @@ use super::{
     call::Call,
     input::{self, AcquireInput, OwnerInput, ResourceInput, TextOr, Timeout},
     reply::{self, Held},
-    route::{self, Target},
+    route,
 };
 use crate::{
     lock::{Depth, LockKind, LockScope, Owner, ResourceKey},
@@ -24,9 +24,8 @@ pub(super) async fn one(call: &Call, body: &[u8]) -> Result<Response<EndpointBod
     if input.resources.is_some() {
         return Err(Refusal::bad_request("resources: several are acquired by a POST to the list"));
     }
-    let Target::Resource(path) = &call.target else { return Err(Refusal::bad_request("no resource is named")) };
     let caller = call.caller()?;
-    let mut request = LockRequest::on(scope(&input), call.key(&caller, path)?);
+    let mut request = LockRequest::on(scope(&input), call.resource(&caller)?);
     if let Some(token) = input.token.take() {
         request = request.propose_token(token.0);
     }

@@ -1,7 +1,7 @@
 //! `Call`: one management request, read and routed; and what all verbs take from it.
 
 use bytes::Bytes;
-use http::{HeaderValue, Response, StatusCode, header, request::Parts};
+use http::{HeaderValue, Response, StatusCode, Uri, header, request::Parts, uri::PathAndQuery};
 
 use super::{
     EndpointBody, acquire,
@@ -12,7 +12,7 @@ use super::{
 use crate::{
     lock::{KeyError, LockId, LockToken, ResourceKey},
     locks::{Caller, Locks, Named, Refusal},
-    request::{Ask, RequestView, ResolveTargets, Resolved, StateToken},
+    request::{Ask, RequestView, ResolveTargets, Resolved, Role, StateToken},
 };
 
 /// One management request.
@@ -67,9 +67,32 @@ impl Call {
         self.locks.caller(&self.view())
     }
 
-    /// The key of a path named in this request, by the rules of a write.
+    /// The key of a path that this request names in full, by the rules of a write.
     pub(super) fn key(&self, caller: &Caller, path: &str) -> Result<ResourceKey<'static>, Refusal> {
-        self.locks.root_key_in(self.view(), path, caller.namespace())
+        self.locks.root_key_in(self.view(), Role::Root, path, caller.namespace())
+    }
+
+    /// The key of the resource that is managed.
+    pub(super) fn resource(&self, caller: &Caller) -> Result<ResourceKey<'static>, Refusal> {
+        match &self.target {
+            Target::Resource(path, Role::Target) => {
+                // The resolver is asked as for a write to the resource itself, beside which the endpoint stands: what a
+                // router outside stripped, and the parameters that it found, are the same for both.
+                let uri = self.beside(path)?;
+                let view = RequestView { uri: &uri, ..self.view() };
+                self.locks.root_key_in(view, Role::Target, uri.path(), caller.namespace())
+            }
+            Target::Resource(path, _) => self.key(caller, path),
+            Target::List | Target::Lock(_) => Err(Refusal::bad_request("no resource is named")),
+        }
+    }
+
+    /// The request target, with another path.
+    fn beside(&self, path: &str) -> Result<Uri, Refusal> {
+        let query = self.parts.uri.query().map(|query| format!("?{query}")).unwrap_or_default();
+        let mut parts = self.parts.uri.clone().into_parts();
+        parts.path_and_query = PathAndQuery::try_from(format!("{path}{query}")).ok();
+        Uri::from_parts(parts).map_err(|_| Refusal::bad_request("this path is no request target"))
     }
 
     /// The lock that is meant, by the target and by the one token that the head and the body submit.
@@ -77,7 +100,7 @@ impl Call {
         let token = self.token(caller, in_body)?;
         let named = token.map_or_else(Named::nothing, Named::token);
         match &self.target {
-            Target::Resource(path) => Ok(named.at(self.key(caller, path)?)),
+            Target::Resource(..) => Ok(named.at(self.resource(caller)?)),
             Target::Lock(id) => Ok(named.and_id(*id)),
             Target::List => Ok(named),
         }

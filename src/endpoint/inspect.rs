@@ -6,12 +6,7 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use super::{
-    EndpointBody,
-    call::Call,
-    reply,
-    route::{self, Target},
-};
+use super::{EndpointBody, call::Call, reply, route};
 use crate::{
     lock::{LockKind, Principal},
     locks::{LockFilter, LockView, Refusal, RefusalCode},
@@ -35,8 +30,7 @@ pub(super) async fn inspect(call: &Call) -> Result<Response<EndpointBody>, Refus
         let tag = entity_tag("", std::slice::from_ref(&lock));
         return Ok(tagged(call, &tag, || reply::json(StatusCode::OK, &lock)));
     }
-    let Target::Resource(path) = &call.target else { return Err(Refusal::bad_request("no resource is named")) };
-    let key = call.key(&caller, path)?;
+    let key = call.resource(&caller)?;
     let locks = call.locks.inspect(&caller, &key).await?;
     let tag = entity_tag(key.path(), &locks);
     let inspection = Inspection { resource: key.path(), locked: !locks.is_empty(), locks };

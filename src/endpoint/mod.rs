@@ -58,10 +58,12 @@
 //! `?resource=/…`, and any lock as `?id=…`, on whatever path. So do not decide by the path of a management request who
 //! may do what: that is for the [`Authorizer`](crate::Authorizer), who is asked about the real resource.
 //!
-//! A resource is named by the path that the layer is sent for it, percent-encoded as there; `?resource=` holds that path
-//! as one form-encoded value. `/locks/a%20b` and `?resource=/a%2520b` are what `PUT /a%20b` writes. A literal `?` or
-//! blank in the value is part of the name. Both go through the resolver of the [`Locks`](crate::Locks), as
-//! [`Role::Root`](crate::request::Role::Root).
+//! A resource is named by its path in a request target, percent-encoded as there; `?resource=` holds that path as one
+//! form-encoded value. `/locks/a%20b` and `?resource=/a%2520b` are what `PUT /a%20b` writes. A literal `?` or blank in
+//! the value is part of the name. Both name the resource in full, as refusals do, and go through the resolver of the
+//! [`Locks`](crate::Locks) as [`Role::Root`](crate::request::Role::Root). The path of the suffix form comes through the
+//! same routers as a write to the resource, which may have stripped it, and so is resolved as
+//! [`Role::Target`](crate::request::Role::Target), in a view of the request from which the suffix is taken.
 //!
 //! Never put the endpoint behind the layer that it serves, or nobody could release. Where it cannot stand beside the
 //! guarded routes, [`LockEndpoint::in_front_of`] puts it before them.

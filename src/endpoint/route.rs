@@ -1,7 +1,7 @@
 //! From a path and a query to what a request is about, and from its method to what it wants.
 //!
-//! A resource is always named by the path that it has in a request target, percent-encoded, as the guarded service is
-//! sent it; then the resolver makes the key, exactly as for a write. In `?resource=` that path is one form-encoded
+//! A resource is always named by the path that it has in a request target, percent-encoded; then the resolver makes the
+//! key, exactly as for a write. In `?resource=` that path is one form-encoded
 //! value, so a percent sign of the path stands as `%25` there: `/locks/a%20b` and `?resource=/a%2520b` both name what
 //! `PUT /a%20b` writes. A canonical path, as in `resource` of a lock, names its own resource too.
 
@@ -12,6 +12,7 @@ use http::{Method, Uri};
 use crate::{
     lock::LockId,
     locks::{Refusal, RefusalCode},
+    request::Role,
 };
 
 /// Where in a path the resource stands.
@@ -30,8 +31,9 @@ pub(super) enum Place {
 pub(super) enum Target {
     /// All the locks.
     List,
-    /// The locks of the resource that has this path in a request target.
-    Resource(String),
+    /// The locks of the resource at this path: named in full ([`Role::Root`]), or cut from the request's own
+    /// ([`Role::Target`]), which a router outside may have stripped as it strips a write's.
+    Resource(String, Role),
     /// One lock.
     Lock(LockId),
 }
@@ -71,13 +73,14 @@ impl Place {
             Self::Under(mount) => path.strip_prefix(&**mount)?,
             Self::Before(suffix) => {
                 let resource = path.strip_suffix(&**suffix)?.strip_suffix('/')?;
-                return Some(Target::Resource(if resource.is_empty() { "/" } else { resource }.to_owned()));
+                let resource = if resource.is_empty() { "/" } else { resource };
+                return Some(Target::Resource(resource.to_owned(), Role::Target));
             }
         };
         match rest {
             "" | "/" => Some(Target::List),
             // `/locksmith` does not lie under `/locks`, and `*` under nothing.
-            rest if rest.starts_with('/') => Some(Target::Resource(rest.to_owned())),
+            rest if rest.starts_with('/') => Some(Target::Resource(rest.to_owned(), Role::Root)),
             _ => None,
         }
     }
@@ -88,7 +91,7 @@ impl Place {
         match (query.get("id"), query.get("resource")) {
             (Some(_), Some(_)) => Err(Refusal::bad_request("id, resource: give one of these parameters, not both")),
             (Some(id), None) => id.parse().map(Target::Lock).map_err(|_| Refusal::bad_request("id: this is no lock id")),
-            (None, Some(resource)) => named("resource", resource).map(|path| Target::Resource(path.to_owned())),
+            (None, Some(resource)) => named("resource", resource).map(|path| Target::Resource(path.to_owned(), Role::Root)),
             (None, None) => by_path.ok_or_else(|| Refusal::new(RefusalCode::NoSuchLock, "No lock is managed at this path.")),
         }
     }
@@ -105,11 +108,11 @@ impl Verb {
             ("OPTIONS", _) => Self::Describe,
             ("GET" | "HEAD", Target::List) => Self::List,
             ("GET" | "HEAD", _) => Self::Inspect,
-            ("PUT", Target::Resource(_)) => Self::Acquire,
+            ("PUT", Target::Resource(..)) => Self::Acquire,
             ("POST", Target::List) => Self::AcquireAll,
             ("POST", _) => Self::Act,
-            ("PATCH", Target::Resource(_) | Target::Lock(_)) => Self::Refresh,
-            ("DELETE", Target::Resource(_) | Target::Lock(_)) => Self::Release,
+            ("PATCH", Target::Resource(..) | Target::Lock(_)) => Self::Refresh,
+            ("DELETE", Target::Resource(..) | Target::Lock(_)) => Self::Release,
             _ => return None,
         })
     }
@@ -118,7 +121,7 @@ impl Verb {
     pub(super) fn allowed(target: &Target) -> &'static str {
         match target {
             Target::List => "GET, HEAD, POST, OPTIONS",
-            Target::Resource(_) => "GET, HEAD, PUT, PATCH, DELETE, POST, OPTIONS",
+            Target::Resource(..) => "GET, HEAD, PUT, PATCH, DELETE, POST, OPTIONS",
             Target::Lock(_) => "GET, HEAD, PATCH, DELETE, POST, OPTIONS",
         }
     }
@@ -170,7 +173,11 @@ mod tests {
     }
 
     fn resource(path: &str) -> Target {
-        Target::Resource(path.to_owned())
+        Target::Resource(path.to_owned(), Role::Root)
+    }
+
+    fn cut(path: &str) -> Target {
+        Target::Resource(path.to_owned(), Role::Target)
     }
 
     #[test]
@@ -187,9 +194,9 @@ mod tests {
             (&under, "/locks//", resource("//")),
             (&under, "/locks/a/b", resource("/a/b")),
             (&under, "http://host/locks/a", resource("/a")),
-            (&before, "/cases/4711/lock", resource("/cases/4711")),
-            (&before, "/lock", resource("/")),
-            (&before, "/a//lock", resource("/a/")),
+            (&before, "/cases/4711/lock", cut("/cases/4711")),
+            (&before, "/lock", cut("/")),
+            (&before, "/a//lock", cut("/a/")),
         ] {
             assert_eq!(target(place, uri).unwrap(), expected, "{uri}");
         }

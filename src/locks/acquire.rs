@@ -157,22 +157,22 @@ impl Locks {
             headers: &headers,
             extensions: &extensions,
         };
-        self.root_key_in(request, path, namespace)
+        self.root_key_in(request, Role::Root, path, namespace)
     }
 
     /// The same, where there is a request that a resolver may want to see.
     pub(crate) fn root_key_in(
         &self,
         request: RequestView<'_>,
+        role: Role,
         path: &str,
         namespace: Option<&str>,
     ) -> Result<ResourceKey<'static>, Refusal> {
-        let resolved = self.policy().resolver.resolve(&Ask::new(request, Role::Root, path)).and_then(|resolved| {
-            match resolved.as_slice() {
+        let resolved =
+            self.policy().resolver.resolve(&Ask::new(request, role, path)).and_then(|resolved| match resolved.as_slice() {
                 [key] => Ok(key.clone().into_owned()),
                 _ => Err(KeyError::Unresolved),
-            }
-        });
+            });
         let key = match resolved {
             Ok(key) => key,
             Err(KeyError::AmbiguousPath) => {
