@@ -34,7 +34,7 @@ pub(super) fn prepare<B>(
     let after = admitted.answered.as_deref().and_then(|answered| {
         let gone: Vec<Gone<'static>> = locks.gone_after(RequestView::of(&request));
         let seen = gone.iter().any(|gone| answered.iter().any(|lock| gone.takes(lock.root())));
-        // Only where the verdict saw such locks: nobody else can have been granted one since.
+        // Only where the verdict saw such locks, so that an unlocked DELETE has no second trip.
         seen.then(|| Box::new(After { locks: locks.clone(), gone }))
     });
     (request, admitted, after)
