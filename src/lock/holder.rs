@@ -144,7 +144,8 @@ pub enum HolderProof {
 }
 
 impl HolderProof {
-    /// Proof by a function of the application's own.
+    /// Proof by a function of the application's own. It runs in the middle of a store's step, so it must be quick, and
+    /// must not ask the locks for anything: that would wait for the step to end.
     #[must_use]
     pub fn by<F>(proof: F) -> Self
     where
