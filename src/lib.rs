@@ -18,5 +18,5 @@ pub use self::{
     },
     middleware::{Admission, LockLayer, LockService},
     request::{RequestView, ResolveTargets},
-    store::LockStore,
+    store::{LockStore, MemoryStore},
 };

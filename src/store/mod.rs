@@ -10,6 +10,7 @@ mod clock;
 mod error;
 mod future;
 mod manage;
+mod memory;
 mod permit;
 mod query;
 mod watch;
@@ -23,6 +24,7 @@ pub use self::{
     error::{StoreError, StoreErrorKind},
     future::StoreFuture,
     manage::{Authority, FinalTerm, Refresh, Refreshed, Release, Released, Which},
+    memory::{MemoryStats, MemoryStore, MemoryStoreBuilder},
     permit::{InFlight, Permit, WriteId},
     query::{Cursor, CursorError, LockPage, LockQuery, Select},
     watch::{LockEvent, Watch},

@@ -1,0 +1,276 @@
+//! Granting locks: all that an acquire asks for, or none, in one step; or marks, while writes are in flight.
+
+use std::{collections::HashSet, sync::Arc, time::Duration};
+
+use super::{
+    core::{Core, Edit, End, breaker},
+    drain::Draining,
+    graveyard::Asker,
+    latch::Latch,
+    record::Stage,
+    slab::SlotId,
+};
+use crate::{
+    lock::{HolderClaim, Lock, LockParts, LostCause, LostLock, Timestamp, TokenDigest},
+    store::{Acquire, Acquired, Conflict, Lifetime, QuotaExceeded, Replaces, StoreFuture},
+};
+
+/// Ended locks in the way of an acquire that it buries; more than these only count as ended, for good.
+const BURY: usize = 1024;
+/// How long who may not wait is told to wait.
+const A_MOMENT: Duration = Duration::from_secs(1);
+
+/// A lock that ends when those which replace it are granted, and not before.
+#[derive(Debug)]
+pub(super) struct Successor {
+    pub(super) of: SlotId,
+    pub(super) end: End,
+}
+
+/// What is to happen once nothing stands in the way any more.
+#[derive(Debug)]
+pub(super) struct Plan {
+    pub(super) marks: Vec<SlotId>,
+    pub(super) replaces: Vec<Successor>,
+    pub(super) lifetime: Lifetime,
+}
+
+/// What the first step of an acquire comes to.
+enum Step {
+    Done(Acquired),
+    Wait(Plan, Arc<Latch>, Vec<crate::store::WriteId>, Timestamp),
+}
+
+impl Core {
+    pub(super) fn acquire(self: &Arc<Self>, request: &Acquire<'_>) -> StoreFuture<Acquired> {
+        let digests: Vec<TokenDigest> = request.locks.iter().map(|lock| self.key.digest(&lock.token)).collect();
+        match self.edit(|edit| edit.acquire(request, &digests)) {
+            Step::Done(answer) => StoreFuture::ready(answer),
+            Step::Wait(plan, latch, writes, shown) => {
+                let wake = self.clock.sleep_until(shown.after(request.drain));
+                StoreFuture::new(Draining::new(self.clone(), plan, latch, writes, wake, request.drain))
+            }
+        }
+    }
+}
+
+impl Edit<'_> {
+    fn acquire(&mut self, request: &Acquire<'_>, digests: &[TokenDigest]) -> Step {
+        if let Some(answer) = self.proposals(request, digests) {
+            return Step::Done(answer);
+        }
+        let replaces = match self.replaced(request) {
+            Ok(replaces) => replaces,
+            Err(answer) => return Step::Done(answer),
+        };
+        if let Some(conflict) = self.conflicts(request, &replaces) {
+            return Step::Done(Acquired::Conflict(conflict));
+        }
+        if let Some(whose) = self.over_quota(request, &replaces) {
+            return Step::Done(Acquired::OverQuota(whose));
+        }
+        self.announce(request, digests, replaces)
+    }
+
+    /// What the proposed tokens and ids alone decide.
+    fn proposals(&mut self, request: &Acquire<'_>, digests: &[TokenDigest]) -> Option<Acquired> {
+        let asker = Asker::Principal(request.principal);
+        let (mut repeated, mut pending, mut taken) = (Vec::new(), false, false);
+        let mut lost = Vec::new();
+        let mut once = HashSet::new();
+        for (new, digest) in request.locks.iter().zip(digests) {
+            let slot = self.table.by_token(digest).filter(|slot| self.living(*slot).is_some());
+            match slot.and_then(|slot| self.table.records.get(slot)) {
+                Some(record) if same(&record.parts, &new.parts) => {
+                    pending |= record.is_mark();
+                    repeated.extend(slot);
+                    continue;
+                }
+                Some(_) => taken = true,
+                None => lost.extend(self.table.graveyard.by_token(digest, asker, self.now)),
+            }
+            let id = new.parts.id;
+            taken |= self.table.by_id(id).is_some_and(|slot| self.living(slot).is_some());
+            // Ids prove nothing, so nothing is told of the lock that had this one.
+            if lost.is_empty() && self.table.graveyard.has_id(id, self.now) {
+                lost.push(LostLock::new(LostCause::Unknown));
+            }
+            taken |= !once.insert((*digest, id)) || request.locks.iter().filter(|other| other.parts.id == id).count() > 1;
+        }
+        if !lost.is_empty() {
+            return Some(Acquired::Lost(lost));
+        }
+        if repeated.is_empty() && !taken {
+            return None;
+        }
+        if taken || repeated.len() != request.locks.len() || twice(&repeated) {
+            return Some(Acquired::Taken);
+        }
+        if pending {
+            return Some(Acquired::Busy { retry_after: A_MOMENT });
+        }
+        let locks = repeated.into_iter().filter_map(|slot| self.snapshot(slot)).collect();
+        Some(Acquired::Repeated(locks))
+    }
+
+    /// The locks to be replaced, if the caller may replace them.
+    fn replaced(&mut self, request: &Acquire<'_>) -> Result<Vec<Successor>, Acquired> {
+        let mut replaces: Vec<Successor> = Vec::new();
+        for replaced in request.replaces {
+            let (slot, end) = match replaced {
+                Replaces::Held(token) => {
+                    let digest = self.core.key.digest(token);
+                    let slot = self.table.by_token(&digest).filter(|slot| self.replaceable(*slot, Right::Holder));
+                    let Some(slot) = slot else {
+                        let lost = self.table.lost(&digest, Asker::Principal(request.principal), self.now);
+                        return Err(Acquired::Lost(vec![lost]));
+                    };
+                    let held = self.snapshot(slot);
+                    let its_own =
+                        held.is_some_and(|lock| request.proof.holds(&HolderClaim::new(&lock, true, request.principal)));
+                    if !its_own {
+                        return Err(Acquired::NotHolder);
+                    }
+                    (slot, End::Replaced)
+                }
+                Replaces::Broken { id, reason } => {
+                    let slot = self.table.by_id(*id).filter(|slot| self.replaceable(*slot, Right::Break));
+                    let Some(slot) = slot else {
+                        return Err(Acquired::Lost(vec![LostLock::new(LostCause::Unknown)]));
+                    };
+                    (slot, End::Broken(breaker(request.principal, reason)))
+                }
+            };
+            replaces.push(Successor { of: self.table.records.id(slot), end });
+        }
+        Ok(replaces)
+    }
+
+    /// Whether a lock may be replaced at all: it is granted and lives, and its holder does not slip out of a break.
+    fn replaceable(&mut self, slot: u32, right: Right) -> bool {
+        self.living(slot).is_some_and(|record| match record.stage {
+            Stage::Pending => false,
+            Stage::Held => true,
+            Stage::Breaking(_) => right == Right::Break,
+        })
+    }
+
+    /// The locks and marks in the way, those to be replaced aside. Ended ones are buried.
+    fn conflicts(&mut self, request: &Acquire<'_>, replaces: &[Successor]) -> Option<Conflict> {
+        let spared: HashSet<u32> = replaces.iter().map(|successor| successor.of.slot).collect();
+        let (mut live, mut ended): (Vec<u32>, Vec<u32>) = (Vec::new(), Vec::new());
+        let mut seen = HashSet::new();
+        'all: for new in request.locks {
+            for slot in self.table.in_the_way(&self.core.filter, &new.parts) {
+                let Some(record) = self.table.records.get(slot).filter(|_| !spared.contains(&slot)) else { continue };
+                if record.live(self.now) {
+                    if seen.insert(slot) {
+                        live.push(slot);
+                    }
+                    if live.len() > request.blockers {
+                        break 'all;
+                    }
+                } else if ended.len() < BURY && seen.insert(slot) {
+                    ended.push(slot);
+                }
+            }
+        }
+        for slot in ended {
+            self.bury(slot, End::Itself);
+        }
+        if live.is_empty() {
+            return None;
+        }
+        let truncated = live.len() > request.blockers;
+        live.truncate(request.blockers);
+        Some(Conflict { blockers: live.into_iter().filter_map(|slot| self.snapshot(slot)).collect(), truncated })
+    }
+
+    /// Whose quota the new locks would break. Marks count, locks to be replaced do not.
+    fn over_quota(&mut self, request: &Acquire<'_>, replaces: &[Successor]) -> Option<QuotaExceeded> {
+        let principal = request.locks.first()?.parts.principal.clone();
+        loop {
+            let spared = |whose: &dyn Fn(&LockParts) -> bool| {
+                let slots: HashSet<u32> = replaces.iter().map(|successor| successor.of.slot).collect();
+                slots.iter().filter_map(|slot| self.table.records.get(*slot)).filter(|record| whose(&record.parts)).count()
+            };
+            let new = request.locks.len();
+            let theirs = self.table.of_principal(principal.as_ref()).len() - spared(&|parts| parts.principal == principal);
+            let all = self.table.records.len() - spared(&|_| true);
+            let exceeded = if theirs.saturating_add(new) > request.quota.principal {
+                QuotaExceeded::Principal
+            } else if all.saturating_add(new) > request.quota.store {
+                QuotaExceeded::Store
+            } else {
+                return None;
+            };
+            // Ended locks use up nothing.
+            if self.table.next_due(self.now).is_none() {
+                return Some(exceeded);
+            }
+            self.prune(BURY);
+        }
+    }
+
+    /// Sets the marks, and grants at once where no write is in the way.
+    fn announce(&mut self, request: &Acquire<'_>, digests: &[TokenDigest], replaces: Vec<Successor>) -> Step {
+        let coming: Box<[Arc<LockParts>]> = request.locks.iter().map(|lock| lock.parts.clone()).collect();
+        let cooling = coming.iter().filter_map(|parts| self.table.cooling.until(parts, self.now)).max();
+        let may_wait = cooling.is_none() && !request.drain.is_zero();
+        let busy = Acquired::Busy { retry_after: cooling.map_or(A_MOMENT, |until| until.since(self.now).max(A_MOMENT)) };
+        let registry = self.core.registry.as_ref();
+        if !may_wait && registry.is_some_and(|registry| registry.meets(&coming, request.within)) {
+            return Step::Done(busy);
+        }
+        let until = self.now.after(request.drain);
+        let marks = request.locks.iter().zip(digests);
+        let marks: Vec<u32> = marks.map(|(new, digest)| self.mark(&new.parts, *digest, request.lifetime, until)).collect();
+        let ids = marks.iter().map(|slot| self.table.records.id(*slot)).collect();
+        let plan = Plan { marks: ids, replaces, lifetime: request.lifetime };
+        let Some(registry) = registry else { return Step::Done(self.carry_out(plan)) };
+        // The marks stand, and now each shard is looked through: a write is either seen here or sees them.
+        if !may_wait {
+            if registry.meets(&coming, request.within) {
+                plan.marks.iter().for_each(|mark| self.withdraw(mark.slot));
+                return Step::Done(busy);
+            }
+            return Step::Done(self.carry_out(plan));
+        }
+        let latch = Latch::new(coming);
+        let writes = registry.attach(&latch, request.within);
+        if writes.is_empty() {
+            return Step::Done(self.carry_out(plan));
+        }
+        // By what the clock shows, not by the store's time: where that stands still the wait must not.
+        Step::Wait(plan, latch, writes, self.core.clock.now())
+    }
+
+    /// Grants what was planned: the marks become locks, and what they replace ends, in this very step.
+    pub(super) fn carry_out(&mut self, plan: Plan) -> Acquired {
+        for successor in plan.replaces {
+            // It may have ended while the marks waited, and then needs no end.
+            if self.table.records.has(successor.of) && self.living(successor.of.slot).is_some() {
+                self.bury(successor.of.slot, successor.end);
+            }
+        }
+        let locks: Vec<Lock> = plan.marks.iter().filter_map(|mark| self.grant(mark.slot, plan.lifetime)).collect();
+        Acquired::Granted(locks)
+    }
+}
+
+/// By what right a lock is replaced.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Right {
+    Holder,
+    Break,
+}
+
+/// Whether a lock is the one that a request asks for again.
+fn same(held: &LockParts, asked: &LockParts) -> bool {
+    held.principal == asked.principal && held.root == asked.root && held.scope == asked.scope && held.depth == asked.depth
+}
+
+fn twice(slots: &[u32]) -> bool {
+    let mut seen = HashSet::new();
+    !slots.iter().all(|slot| seen.insert(slot))
+}

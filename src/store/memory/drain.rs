@@ -1,0 +1,110 @@
+//! `Draining`: an acquire whose marks stand, and which waits for the writes that they refuse to end.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use super::{
+    acquire::Plan,
+    core::{Core, Edit},
+    latch::Latch,
+};
+use crate::{
+    lock::LostLock,
+    store::{Acquired, ClockSleep, StoreError, WriteId},
+};
+
+/// Dropped before it is ready, it takes its marks away as if they had never been.
+pub(super) struct Draining {
+    core: Arc<Core>,
+    /// None once it has answered.
+    plan: Option<Plan>,
+    latch: Arc<Latch>,
+    writes: Vec<WriteId>,
+    deadline: ClockSleep,
+    drain: Duration,
+}
+
+impl Draining {
+    pub(super) fn new(
+        core: Arc<Core>,
+        plan: Plan,
+        latch: Arc<Latch>,
+        writes: Vec<WriteId>,
+        deadline: ClockSleep,
+        drain: Duration,
+    ) -> Self {
+        Self { core, plan: Some(plan), latch, writes, deadline, drain }
+    }
+
+    fn detach(&self) {
+        if let Some(registry) = &self.core.registry {
+            registry.detach(&self.latch, &self.writes);
+        }
+    }
+}
+
+impl Future for Draining {
+    type Output = Result<Acquired, StoreError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        let drained = this.latch.poll(cx).is_ready();
+        if !drained && Pin::new(&mut this.deadline).poll(cx).is_pending() {
+            return Poll::Pending;
+        }
+        let Some(plan) = this.plan.take() else { return Poll::Pending };
+        let (latch, drain) = (&this.latch, this.drain);
+        let answer =
+            this.core.edit(|edit| if drained { edit.finish(plan, latch, drain) } else { edit.give_up(&plan, latch, drain) });
+        this.detach();
+        Poll::Ready(Ok(answer))
+    }
+}
+
+impl Drop for Draining {
+    fn drop(&mut self) {
+        if let Some(plan) = self.plan.take() {
+            self.core.edit(|edit| edit.withdraw_all(&plan));
+            self.detach();
+        }
+    }
+}
+
+impl Edit<'_> {
+    /// Grants, if every mark still stands.
+    fn finish(&mut self, plan: Plan, latch: &Latch, drain: Duration) -> Acquired {
+        let stands = plan.marks.iter().all(|mark| self.table.records.has(*mark) && self.living(mark.slot).is_some());
+        if stands { self.carry_out(plan) } else { self.give_up(&plan, latch, drain) }
+    }
+
+    fn give_up(&mut self, plan: &Plan, latch: &Latch, drain: Duration) -> Acquired {
+        let lost = self.released(plan, latch);
+        self.withdraw_all(plan);
+        if !lost.is_empty() {
+            return Acquired::Lost(lost);
+        }
+        for parts in &latch.coming {
+            self.table.cooling.gave_up(parts, self.now, drain);
+        }
+        Acquired::Busy { retry_after: drain.saturating_mul(2) }
+    }
+
+    /// The marks that were released while they waited: an undo that overtook its acquire.
+    fn released(&self, plan: &Plan, latch: &Latch) -> Vec<LostLock> {
+        let gone = plan.marks.iter().zip(&latch.coming).filter(|(mark, _)| !self.table.records.has(**mark));
+        gone.filter_map(|(_, parts)| self.table.graveyard.of_lock(parts, self.now)).collect()
+    }
+
+    fn withdraw_all(&mut self, plan: &Plan) {
+        for mark in &plan.marks {
+            if self.table.records.has(*mark) {
+                self.withdraw(mark.slot);
+            }
+        }
+    }
+}

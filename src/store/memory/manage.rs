@@ -1,0 +1,191 @@
+//! Refreshing and ending locks.
+
+use super::{
+    core::{Core, Edit, End, breaker, earlier},
+    graveyard::Asker,
+    record::{Breaker, Stage},
+};
+use crate::{
+    lock::{Gone, HolderClaim, Lock, LockKind, LostCause, LostLock, Reach, ResourceKey, TokenDigest, rules},
+    store::{Authority, FinalTerm, Lifetime, LockEvent, Refresh, Refreshed, Release, Released, Which},
+};
+
+/// Why a lock is not there for whoever asks.
+enum Absent {
+    Lost(LostLock),
+    NotHolder,
+}
+
+impl Core {
+    pub(super) fn refresh(&self, refresh: &Refresh<'_>) -> Refreshed {
+        if matches!(refresh.authority, Authority::Break { .. }) {
+            return Refreshed::NotHolder;
+        }
+        let asked = Asked::of(self, refresh.which, &refresh.authority, refresh.covering);
+        self.edit(|edit| match edit.find_asked(&asked) {
+            Ok(slot) => edit.refresh(slot, refresh),
+            Err(Absent::Lost(lost)) => Refreshed::Lost(lost),
+            Err(Absent::NotHolder) => Refreshed::NotHolder,
+        })
+    }
+
+    pub(super) fn release(&self, release: &Release<'_>) -> Released {
+        let asked = Asked::of(self, release.which, &release.authority, release.covering);
+        self.edit(|edit| match edit.find_asked(&asked) {
+            Ok(slot) => edit.release(slot, &release.authority),
+            Err(Absent::Lost(lost)) => {
+                edit.burn(&asked);
+                Released::Lost(lost)
+            }
+            Err(Absent::NotHolder) => Released::NotHolder,
+        })
+    }
+
+    pub(super) fn clear(&self, gone: &[Gone<'_>]) -> usize {
+        self.edit(|edit| gone.iter().map(|gone| edit.clear(gone)).sum())
+    }
+}
+
+/// Which lock is meant and by whom.
+struct Asked<'a> {
+    which: Which<'a>,
+    /// Of the token, if it was named by one.
+    digest: Option<TokenDigest>,
+    authority: &'a Authority<'a>,
+    covering: Option<&'a ResourceKey<'a>>,
+}
+
+impl<'a> Asked<'a> {
+    fn of(core: &Core, which: Which<'a>, authority: &'a Authority<'a>, covering: Option<&'a ResourceKey<'a>>) -> Self {
+        let digest = match which {
+            Which::Token(token) => Some(core.key.digest(token)),
+            Which::Id(_) => None,
+        };
+        Self { which, digest, authority, covering }
+    }
+
+    fn asker(&self) -> Asker<'a> {
+        match *self.authority {
+            Authority::Holder { principal, .. } => Asker::Principal(principal),
+            Authority::Principal(principal) => Asker::Principal(Some(principal)),
+            Authority::Guard => Asker::Guard,
+            Authority::Break { actor, .. } => Asker::Principal(actor),
+        }
+    }
+
+    /// Whether the authority reaches as far as `lock`.
+    fn may(&self, lock: &Lock) -> bool {
+        match *self.authority {
+            Authority::Holder { principal, proof } => {
+                proof.answers(&HolderClaim::new(lock, self.digest.is_some(), principal))
+            }
+            Authority::Principal(principal) => lock.principal() == Some(principal) && *lock.kind() != LockKind::Freeze,
+            Authority::Guard | Authority::Break { .. } => true,
+        }
+    }
+}
+
+impl Edit<'_> {
+    /// The living lock or mark that is meant, if the caller may touch it and it covers what it must.
+    fn find_asked(&mut self, asked: &Asked<'_>) -> Result<u32, Absent> {
+        let slot = match (asked.which, &asked.digest) {
+            (_, Some(digest)) => self.table.by_token(digest),
+            (Which::Id(id), None) => self.table.by_id(id),
+            (Which::Token(_), None) => None,
+        };
+        let slot = slot.filter(|slot| self.living(*slot).is_some());
+        let Some((slot, lock)) = slot.and_then(|slot| Some((slot, self.snapshot(slot)?))) else {
+            // What became of a lock is told against its token only.
+            let lost = asked.digest.map(|digest| self.table.lost(&digest, asked.asker(), self.now));
+            return Err(Absent::Lost(lost.unwrap_or(LostLock::new(LostCause::Unknown))));
+        };
+        if !asked.may(&lock) {
+            return Err(Absent::NotHolder);
+        }
+        match asked.covering {
+            Some(key) if !rules::covers(lock.root(), lock.depth(), key) => Err(Absent::Lost(LostLock::out_of_scope(&lock))),
+            _ => Ok(slot),
+        }
+    }
+
+    fn refresh(&mut self, slot: u32, refresh: &Refresh<'_>) -> Refreshed {
+        let now = self.now;
+        let Some(record) = self.table.records.get_mut(slot) else {
+            return Refreshed::Lost(LostLock::new(LostCause::Unknown));
+        };
+        match record.stage {
+            // Its token answers for nothing before the grant.
+            Stage::Pending => return Refreshed::Lost(LostLock::new(LostCause::Unknown)),
+            Stage::Breaking(_) => return Refreshed::Lost(record.end_by_itself(now)),
+            Stage::Held => {}
+        }
+        record.span = Lifetime::refreshed(record.most, record.span, refresh.span);
+        let wanted = record.span.map(|span| now.after(span));
+        record.expires_at = earlier(wanted, record.life_end);
+        let capped = record.life_end.is_some() && record.expires_at == record.life_end;
+        let ends = record.expires_at;
+        self.table.requeue(slot, ends);
+        let Some(lock) = self.snapshot(slot) else { return Refreshed::Lost(LostLock::new(LostCause::Unknown)) };
+        self.tell(|| LockEvent::Refreshed(lock.clone()));
+        Refreshed::Refreshed(lock, if capped { FinalTerm::Yes } else { FinalTerm::No })
+    }
+
+    fn release(&mut self, slot: u32, authority: &Authority<'_>) -> Released {
+        let unknown = || Released::Lost(LostLock::new(LostCause::Unknown));
+        let end = match *authority {
+            Authority::Break { actor, reason, grace } => {
+                let breaker = breaker(actor, reason);
+                let is_mark = self.table.records.get(slot).is_none_or(super::record::Record::is_mark);
+                if !grace.is_zero() && !is_mark {
+                    return self.start_break(slot, breaker, self.now.after(grace)).map_or_else(unknown, Released::Breaking);
+                }
+                End::Broken(breaker)
+            }
+            _ => End::Released,
+        };
+        self.bury(slot, end).map_or_else(unknown, Released::Released)
+    }
+
+    /// From here on the holder may write on until `deadline`, but no longer refresh.
+    fn start_break(&mut self, slot: u32, breaker: Breaker, deadline: crate::lock::Timestamp) -> Option<Lock> {
+        let record = self.table.records.get_mut(slot)?;
+        // Who breaks it a second time may shorten the grace, and never lengthens it.
+        record.life_end = earlier(record.life_end, Some(deadline));
+        record.expires_at = earlier(record.expires_at, record.life_end);
+        record.stage = Stage::Breaking(Box::new(breaker));
+        let ends = record.expires_at;
+        self.table.requeue(slot, ends);
+        let lock = self.snapshot(slot)?;
+        self.tell(|| LockEvent::Breaking(lock.clone()));
+        Some(lock)
+    }
+
+    /// A token that was released without ever having been seen may not be used any more.
+    fn burn(&mut self, asked: &Asked<'_>) {
+        let Some(digest) = asked.digest else { return };
+        let known = self.table.by_token(&digest).is_some()
+            || self.table.graveyard.by_token(&digest, Asker::Guard, self.now).is_some();
+        if !known {
+            let principal = match asked.asker() {
+                Asker::Principal(principal) => principal.cloned(),
+                Asker::Guard => None,
+            };
+            self.table.graveyard.burn(digest, principal, self.now);
+        }
+    }
+
+    /// Ends the granted locks that go with a resource, pinned or not: their holders' own write took it.
+    fn clear(&mut self, gone: &Gone<'_>) -> usize {
+        let mut slots: Vec<u32> = Vec::new();
+        if gone.reach != Reach::Below {
+            let here = self.table.above(&self.core.filter, &gone.key);
+            slots.extend(here.iter().filter(|node| gone.takes(node.root())).flat_map(|node| node.all()));
+        }
+        let whole = self.core.filter.seed.whole(&gone.key);
+        if gone.reach != Reach::At && self.core.filter.may_have_below(&whole) {
+            slots.extend(self.table.below(&gone.key, None).flat_map(super::table::Node::all));
+        }
+        slots.retain(|slot| self.living(*slot).is_some_and(|record| !record.is_mark()));
+        slots.into_iter().filter_map(|slot| self.bury(slot, End::ResourceGone)).count()
+    }
+}

@@ -1,0 +1,227 @@
+//! `MemoryStore`: locks in the memory of one process. The default store.
+//!
+//! ```text
+//! admit ──► registry (shards) ──► filter (lock-free) ──► table (one RwLock), only on a hit
+//! acquire ──► table ──► filter ──► registry: wait for the writes that the new lock refuses
+//! ```
+
+mod acquire;
+mod admit;
+mod cooling;
+mod core;
+mod drain;
+mod filter;
+mod find;
+mod graveyard;
+mod inflight;
+mod latch;
+mod manage;
+mod pins;
+mod prefix;
+mod record;
+mod slab;
+mod table;
+mod watch;
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use self::{core::Core, graveyard::Memory, inflight::Registry};
+use super::{
+    Acquire, Acquired, Clock, LockPage, LockQuery, LockStore, Refresh, Refreshed, Release, Released, StoreFuture, Verdict,
+    Watch, Write, WriteId,
+};
+use crate::lock::Gone;
+
+/// Locks in the memory of this process. A cheap handle: clones share the locks.
+///
+/// It keeps all guarantees G1 to G10 for the writes and locks that go through it, and answers everything at once but an
+/// acquire that waits for writes in flight. Nothing runs in the background: a lock whose time is up is absent from every
+/// answer at once, and is taken out of memory by later acquires, refreshes and releases, a bounded number by each.
+///
+/// - A write that meets no lock costs a registration and a look at a table of hashes; it allocates nothing and waits for
+///   nobody.
+/// - Time never goes back: where a clock steps back, the store's time stands still until the clock has caught up. Nothing
+///   that has ended is revived.
+/// - A lock takes some 700 bytes besides its own text (its root, owner, reason); a dead one that is remembered, some 300.
+///
+/// Not promised: what another process does (two processes with a memory store each know nothing of one another), and
+/// locks after a restart, which are gone. Generations start at the wall clock, in microseconds, so they go on rising over
+/// a restart as long as that clock does and fewer than a million locks a second were granted.
+///
+/// A closure given as [`HolderProof`](crate::lock::HolderProof) runs inside a step of the store, and must not call it.
+///
+/// An acquire that waits for writes in flight, by the system's clock, is polled inside of a tokio runtime with timers.
+///
+/// ```
+/// use std::sync::Arc;
+/// use tower_lock::{lock::{Depth, LockId, LockKind, LockParts, LockScope, LockToken, Owner, ResourceKey, Target}};
+/// use tower_lock::request::Conditions;
+/// use tower_lock::store::{Acquire, Acquired, LockStore, MemoryStore, NewLock, Verdict, Write};
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let store = MemoryStore::new();
+/// let parts = LockParts {
+///     id: LockId::random(),
+///     root: ResourceKey::parse("/docs")?.into_owned(),
+///     scope: LockScope::Exclusive,
+///     depth: Depth::Infinity,
+///     kind: LockKind::User,
+///     principal: None,
+///     owner: Owner::default(),
+///     reason: None,
+///     client_ref: None,
+/// };
+/// let locks = [NewLock { parts: Arc::new(parts), token: LockToken::random() }];
+/// assert!(matches!(store.acquire(&Acquire::new(&locks, None)).await?, Acquired::Granted(_)));
+///
+/// let targets = [Target::write(ResourceKey::parse("/docs/7")?)];
+/// let conditions = Conditions::default();
+/// let verdict = store.admit(&Write::new(&targets, &conditions)).await?;
+/// assert_eq!(verdict.refused().unwrap().blockers[0].root().path(), "/docs");
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+pub struct MemoryStore(Arc<Core>);
+
+/// Builds a [`MemoryStore`] that differs from the default.
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct MemoryStoreBuilder {
+    clock: Clock,
+    guard: Guard,
+    lease: Duration,
+    memory: Memory,
+}
+
+/// Whether writes are registered while they run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Guard {
+    Guarded,
+    CheckOnly,
+}
+
+/// How much a [`MemoryStore`] holds, for tests and gauges. Each number is exact for some moment of the call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct MemoryStats {
+    /// Locks and marks in memory, among them those that have ended and are still to be taken out.
+    pub locks: usize,
+    /// Dead locks remembered.
+    pub dead: usize,
+    /// Writes registered as in flight; always 0 for a check-only store.
+    pub in_flight: usize,
+}
+
+impl MemoryStore {
+    /// An empty store: guarded writes, the system's clock.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::builder().build()
+    }
+
+    /// A store with settings of its own.
+    pub fn builder() -> MemoryStoreBuilder {
+        MemoryStoreBuilder {
+            clock: Clock::system(),
+            guard: Guard::Guarded,
+            lease: Duration::from_secs(30),
+            memory: Memory::default(),
+        }
+    }
+
+    /// How much it holds.
+    #[must_use]
+    pub fn stats(&self) -> MemoryStats {
+        let (locks, dead) = {
+            let table = self.0.table.read();
+            (table.records.len(), table.graveyard.len())
+        };
+        MemoryStats { locks, dead, in_flight: self.0.registry.as_ref().map_or(0, Registry::len) }
+    }
+}
+
+impl Default for MemoryStore {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for MemoryStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let guard = if self.0.registry.is_some() { Guard::Guarded } else { Guard::CheckOnly };
+        f.debug_struct("MemoryStore").field("guard", &guard).field("clock", &self.0.clock).finish_non_exhaustive()
+    }
+}
+
+impl MemoryStoreBuilder {
+    /// The clock that decides when locks end; the system's by default.
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Registers no writes: cheaper, and without G3 and G7. A lock may be granted while a write that it refuses is still
+    /// running, and may expire under its holder's write.
+    pub fn check_only(mut self) -> Self {
+        self.guard = Guard::CheckOnly;
+        self
+    }
+
+    /// How long from now a lock that is in use is reported to live at least; 30 seconds by default. Writes of this store
+    /// have no lease that could lapse: they end when their permits are dropped.
+    pub fn write_lease(mut self, lease: Duration) -> Self {
+        self.lease = lease;
+        self
+    }
+
+    /// How many dead locks are remembered at most; 100,000 by default, the oldest go first. Each is forgotten after an
+    /// hour.
+    pub fn remember(mut self, dead: usize) -> Self {
+        self.memory.most = dead;
+        self
+    }
+
+    /// The store.
+    #[must_use]
+    pub fn build(self) -> MemoryStore {
+        let registry = match self.guard {
+            Guard::Guarded => Some(Registry::new()),
+            Guard::CheckOnly => None,
+        };
+        MemoryStore(Arc::new(Core::new(self.clock, registry, self.lease, self.memory)))
+    }
+}
+
+impl LockStore for MemoryStore {
+    fn admit(&self, write: &Write<'_>) -> StoreFuture<Verdict> {
+        StoreFuture::ready(self.0.admit(write))
+    }
+
+    fn acquire(&self, request: &Acquire<'_>) -> StoreFuture<Acquired> {
+        self.0.acquire(request)
+    }
+
+    fn refresh(&self, refresh: &Refresh<'_>) -> StoreFuture<Refreshed> {
+        StoreFuture::ready(self.0.refresh(refresh))
+    }
+
+    fn release(&self, release: &Release<'_>) -> StoreFuture<Released> {
+        StoreFuture::ready(self.0.release(release))
+    }
+
+    // The write that took the resources keeps its registration until its permit goes; nothing has to be looked up for it.
+    fn clear(&self, gone: &[Gone<'_>], _under: Option<WriteId>) -> StoreFuture<usize> {
+        StoreFuture::ready(self.0.clear(gone))
+    }
+
+    fn find(&self, query: &LockQuery<'_>) -> StoreFuture<LockPage> {
+        StoreFuture::ready(self.0.find(query))
+    }
+
+    fn watch(&self, query: &LockQuery<'_>) -> Watch {
+        self.0.watchers.subscribe(query)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,118 @@
+//! `Record`: a lock or a mark as the table keeps it, and when it counts.
+
+use std::{sync::Arc, time::Duration};
+
+use super::pins::Pins;
+use crate::lock::{Lock, LockLife, LockParts, LockState, LostCause, LostLock, Principal, Timestamp, TokenDigest};
+
+#[derive(Debug)]
+pub(super) struct Record {
+    pub(super) parts: Arc<LockParts>,
+    pub(super) digest: TokenDigest,
+    pub(super) stage: Stage,
+    /// When it was granted; when it was announced, while it is a mark.
+    pub(super) created_at: Timestamp,
+    /// When it ends by itself unless pinned; for a mark, its deadline.
+    pub(super) expires_at: Option<Timestamp>,
+    /// When it ends even if it is pinned.
+    pub(super) life_end: Option<Timestamp>,
+    /// What it was last given.
+    pub(super) span: Option<Duration>,
+    /// The most that a refresh gives.
+    pub(super) most: Option<Duration>,
+    pub(super) generation: u64,
+    pub(super) pins: Arc<Pins>,
+    /// Under which time it stands in the queue of those that will expire.
+    pub(super) queued: Option<Timestamp>,
+    /// Where it stands in the table's other indexes.
+    pub(super) place: Place,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Place {
+    pub(super) node: u32,
+    pub(super) in_node: u32,
+    pub(super) of_principal: u32,
+}
+
+#[derive(Debug)]
+pub(super) enum Stage {
+    Pending,
+    Held,
+    /// Broken; its holder may still write until `life_end`.
+    Breaking(Box<Breaker>),
+}
+
+/// Who breaks a lock, and why.
+#[derive(Clone, Debug)]
+pub(super) struct Breaker {
+    pub(super) actor: Option<Principal>,
+    pub(super) reason: Arc<str>,
+}
+
+impl Record {
+    pub(super) fn is_mark(&self) -> bool {
+        matches!(self.stage, Stage::Pending)
+    }
+
+    /// Whether it counts at `now`. Once this has said no it never says yes again, whatever the clock does.
+    pub(super) fn live(&self, now: Timestamp) -> bool {
+        if self.life_end.is_some_and(|end| now >= end) {
+            self.pins.end();
+            return false;
+        }
+        match self.expires_at {
+            Some(end) if now >= end => !self.pins.expire(),
+            _ => !self.pins.ended(),
+        }
+    }
+
+    /// Whether it is a granted lock that counts.
+    pub(super) fn held(&self, now: Timestamp) -> bool {
+        !self.is_mark() && self.live(now)
+    }
+
+    /// What it looks like from outside.
+    pub(super) fn snapshot(&self, now: Timestamp, lease: Duration) -> Lock {
+        let in_use = self.pins.in_use();
+        let expires_at = match self.expires_at {
+            Some(end) if in_use => {
+                let pinned = end.max(now.after(lease));
+                Some(self.life_end.map_or(pinned, |life| pinned.min(life)))
+            }
+            own => own,
+        };
+        let state = match self.stage {
+            Stage::Pending => LockState::Pending,
+            Stage::Held => LockState::Held,
+            Stage::Breaking(_) => LockState::Breaking,
+        };
+        let life =
+            LockLife { state, created_at: self.created_at, expires_at, generation: self.generation, in_use, seen_at: now };
+        Lock::new(self.parts.clone(), life)
+    }
+
+    /// Why and when it ended by itself, or will, for one that is not buried yet.
+    pub(super) fn end_by_itself(&self, now: Timestamp) -> LostLock {
+        let own = match (self.expires_at, self.life_end) {
+            (Some(own), Some(life)) => own.min(life),
+            (own, life) => own.or(life).unwrap_or(now),
+        };
+        let lost = LostLock {
+            id: Some(self.parts.id),
+            root: Some(self.parts.root.clone()),
+            at: Some(own),
+            ..LostLock::new(LostCause::Expired)
+        };
+        match &self.stage {
+            Stage::Breaking(breaker) => LostLock {
+                cause: LostCause::Broken,
+                at: self.life_end,
+                actor: breaker.actor.clone(),
+                reason: Some(breaker.reason.clone()),
+                ..lost
+            },
+            Stage::Pending | Stage::Held => lost,
+        }
+    }
+}
