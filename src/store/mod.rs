@@ -7,6 +7,9 @@
 
 mod acquire;
 mod clock;
+#[cfg(feature = "conformance")]
+#[cfg_attr(docsrs, doc(cfg(feature = "conformance")))]
+pub mod conformance;
 mod error;
 mod future;
 mod manage;

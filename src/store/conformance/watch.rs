@@ -1,0 +1,137 @@
+//! `watch`: synced first, then every change; no release is missed between reading and waiting.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{fixture::Fixture, kit::*};
+use crate::{
+    lock::LostCause,
+    store::{LockEvent, LockQuery, LockStore, Released, Span, Watch},
+};
+
+async fn next(watch: &mut Watch) -> LockEvent {
+    match watch.next().await {
+        Some(Ok(event)) => event,
+        other => panic!("a watch is endless while its store lives: {other:?}"),
+    }
+}
+
+/// The first event is `Synced`; then grants, refreshes, breaks and ends, in order.
+pub async fn it_tells_what_happens<F: Fixture>(fixture: &F) {
+    let (store, grain) = (fixture.fresh().await, fixture.grain());
+    let earlier = Ask::exclusive(ANN, "/a/earlier").one(&store).await;
+    let mut watch = store.watch(&LockQuery::at_or_below(key("/a")));
+    assert_eq!(next(&mut watch).await, LockEvent::Synced, "`Synced` comes first");
+    let lock = Ask::exclusive(ANN, "/a/b").living(grain * 1_000).one(&store).await;
+    Ask::exclusive(ANN, "/b").one(&store).await;
+    Ask::exclusive(ANN, "/ab").one(&store).await;
+    let _refreshed = lock.refresh(&store, Span::Same).await;
+    let _breaking = lock.broken(&store, BOB, grain * 100).await;
+    let ended = lock.release(&store).await;
+    assert!(matches!(ended, Released::Released(_)), "its holder may end it early: {ended:?}");
+    let _broken = earlier.broken(&store, BOB, Duration::ZERO).await;
+    let id = lock.lock.id();
+    assert!(matches!(next(&mut watch).await, LockEvent::Granted(lock) if lock.id() == id), "a grant is told");
+    assert!(matches!(next(&mut watch).await, LockEvent::Refreshed(lock) if lock.id() == id), "a refresh is told");
+    assert!(matches!(next(&mut watch).await, LockEvent::Breaking(lock) if lock.id() == id), "a break that begins is told");
+    match next(&mut watch).await {
+        LockEvent::Ended { lock, .. } => assert_eq!(lock.id(), id, "an end is told"),
+        other => panic!("an end is told, not {other:?}"),
+    }
+    match next(&mut watch).await {
+        LockEvent::Ended { lock, cause, actor, reason } => {
+            assert_eq!((lock.id(), cause), (earlier.lock.id(), LostCause::Broken), "an end is told, and why");
+            assert_eq!((actor, reason.as_deref()), (principal(BOB), Some("because")), "by whom, and in what words");
+        }
+        other => panic!("an end is told, not {other:?}"),
+    }
+}
+
+/// Covering and below: a watch of a resource sees the locks above it; other changes are not told.
+pub async fn it_tells_what_fits<F: Fixture>(fixture: &F) {
+    let store = fixture.fresh().await;
+    let mut covering = store.watch(&LockQuery::covering(key("/a/b/c")));
+    assert_eq!(next(&mut covering).await, LockEvent::Synced, "`Synced` comes first");
+    Ask::shared(ANN, "/a/b/c/d").one(&store).await;
+    Ask::exclusive(ANN, "/a/x").one(&store).await;
+    Ask::shallow(ANN, "/a").one(&store).await;
+    let above = Ask::shared(ANN, "/a/b/c").one(&store).await;
+    let mut by_id = store.watch(&LockQuery::id(above.lock.id()));
+    assert_eq!(next(&mut by_id).await, LockEvent::Synced, "`Synced` comes first");
+    above.end(&store).await;
+    assert!(matches!(next(&mut covering).await, LockEvent::Granted(lock) if lock.id() == above.lock.id()), "what covers");
+    assert!(
+        matches!(next(&mut covering).await, LockEvent::Ended { lock, .. } if lock.id() == above.lock.id()),
+        "what covers"
+    );
+    assert!(matches!(next(&mut by_id).await, LockEvent::Ended { lock, .. } if lock.id() == above.lock.id()), "by id");
+}
+
+/// A waiter who watches, reads on `Synced`, and sleeps until an event misses no release.
+pub async fn no_release_is_missed_between_reading_and_waiting<F: Fixture>(fixture: &F) {
+    let store = Arc::new(fixture.fresh().await);
+    for round in 0..200 {
+        let lock = Ask::exclusive(ANN, "/a").one(&store).await;
+        let waiter = tokio::spawn({
+            let store = store.clone();
+            async move {
+                let mut watch = store.watch(&LockQuery::covering(key("/a")));
+                let mut synced = false;
+                loop {
+                    let event = next(&mut watch).await;
+                    synced |= event == LockEvent::Synced;
+                    assert!(synced, "`Synced` comes first");
+                    if find(&store, LockQuery::covering(key("/a"))).await.is_empty() {
+                        return;
+                    }
+                }
+            }
+        });
+        for _ in 0..round % 7 {
+            tokio::task::yield_now().await;
+        }
+        lock.end(&store).await;
+        waiter.await.expect("a waiter misses no release");
+    }
+}
+
+/// A reader that is too slow is told to read the state again, and sees everything from there on.
+pub async fn a_slow_reader_is_told_to_read_again<F: Fixture>(fixture: &F) {
+    let store = fixture.fresh().await;
+    let mut watch = store.watch(&LockQuery::at_or_below(key("/a")));
+    assert_eq!(next(&mut watch).await, LockEvent::Synced, "`Synced` comes first");
+    let mut live = None;
+    for at in 0..5_000 {
+        let lock = Ask::exclusive(ANN, "/a").one(&store).await;
+        if at < 4_999 {
+            lock.end(&store).await;
+        } else {
+            live = Some(lock.lock.id());
+        }
+    }
+    // What a reader believes: every event applied, the state read anew on every `Synced`.
+    let (mut believed, mut events) = (None, 0);
+    while believed != live {
+        events += 1;
+        match next(&mut watch).await {
+            LockEvent::Synced => {
+                believed = find(&store, LockQuery::at_or_below(key("/a"))).await.first().map(crate::lock::Lock::id);
+            }
+            LockEvent::Granted(lock) => believed = Some(lock.id()),
+            LockEvent::Ended { .. } => believed = None,
+            _ => {}
+        }
+        assert!(events < 20_000, "a watch comes to the present");
+    }
+}
+
+/// A dropped watch is forgotten, and costs nobody anything.
+pub async fn dropped_watches_are_forgotten<F: Fixture>(fixture: &F) {
+    let store = fixture.fresh().await;
+    for _ in 0..100 {
+        let mut watch = store.watch(&LockQuery::at_or_below(key("/")));
+        assert_eq!(next(&mut watch).await, LockEvent::Synced, "`Synced` comes first");
+        drop(watch);
+        drop(store.watch(&LockQuery::at_or_below(key("/"))));
+        Ask::exclusive(ANN, "/a").one(&store).await.end(&store).await;
+    }
+}
