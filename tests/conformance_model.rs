@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tower_lock::store::{
     ManualClock,
-    conformance::{Fixture, Mode, ModelStore, SteppedBack},
+    conformance::{Fixture, Mode, ModelStore, SteppedBack, races},
 };
 
 struct Model {
@@ -42,3 +42,12 @@ impl Fixture for Model {
 
 tower_lock::conformance_suite!(guarded, Model::new(Mode::Guarded));
 tower_lock::conformance_suite!(check_only, Model::new(Mode::CheckOnly));
+
+/// The negative control: a store that registers no writes is found out by the very hammer that the others pass.
+#[test]
+fn a_check_only_store_fails_the_hammer() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_all().build().unwrap();
+    let found = runtime.block_on(races::hammer(&Model::new(Mode::CheckOnly), &races::Config::new(races::Mix::Crowded)));
+    assert!(found.overtaken > 0, "nothing stops an acquire from overtaking a write (G3): {found:?}");
+    assert_eq!((found.conflicting, found.generations), (0, 0), "G4 and G6 hold all the same: {found:?}");
+}

@@ -35,7 +35,7 @@
 //! |---|---|
 //! | coverage: a lock covers its root and, with depth infinity, everything below, by whole segments | [`admission`], [`find`] |
 //! | a depth-zero lock protects the membership of its root, not the content of its members | [`admission`], [`drain`] |
-//! | conflict: overlap and not both shared, the same caller's own too (G4) | [`acquire`] |
+//! | conflict: overlap and not both shared, the same caller's own too (G4) | [`acquire`], [`races`] |
 //! | the method table: writes, unlinks with all below, changes membership of the parent | [`admission`], [`drain`] |
 //! | admission: own token by its principal; shared for shared, of what this write changes; freezes | [`admission`] |
 //! | a refusal names the locks that block, up to a limit (G10) | [`admission`], [`acquire`] |
@@ -43,18 +43,19 @@
 //! | repeats, proposals in use, tokens and ids used once, tokens burnt, several roots | [`repeats`], [`acquire`] |
 //! | locks to be replaced count as absent, end in the same step, protect until the grant | [`acquire`], [`drain`] |
 //! | marks: they refuse and conflict as the lock, answer for nothing, have a deadline, are withdrawn (G3) | [`drain`] |
-//! | busy and its cool-down: repeated acquires cannot starve writers | [`drain`] |
-//! | ordinary writers never refuse or delay one another (G3) | [`drain`] |
+//! | busy and its cool-down: repeated acquires cannot starve writers | [`drain`], [`races`] |
+//! | ordinary writers never refuse or delay one another (G3) | [`drain`], [`races`] |
 //! | ends: locks at, at or below, strictly below what is gone; marks are spared | [`clear`] |
 //! | a break, with and without grace; the successor drains | [`release`], [`drain`] |
 //! | every lock ends; an ended one is absent from every answer; the store's clock decides (G5) | [`life`], [`release`] |
 //! | a clock stepping back revives nothing | [`life`] |
 //! | no lapse under way, up to the total life; `in_use`; reported ends (G7) | [`life`] |
-//! | generations of grants and permits (G6) | [`generations`] |
+//! | generations of grants and permits (G6) | [`generations`], [`races`] |
 //! | dead locks are remembered, told apart, told to their own (G8) | [`release`], [`repeats`], [`life`] |
 //! | tokens: for their principal alone, shown nowhere (G9) | [`secrets`], [`release`], [`life`] |
 //! | quotas apply in the step that grants (G10) | [`quota`] |
 //! | `find` and its pages, hostile keys; `watch` | [`find`], [`watch`] |
+//! | every interleaving, with a history of who held what | [`races`] |
 
 pub mod acquire;
 pub mod admission;
@@ -67,8 +68,10 @@ mod kit;
 pub mod life;
 mod model;
 pub mod quota;
+pub mod races;
 pub mod release;
 pub mod repeats;
+mod rng;
 mod run;
 pub mod secrets;
 pub mod watch;
@@ -209,6 +212,11 @@ macro_rules! __conformance_cases {
                 no_answer_shows_a_token: Any,
                 a_token_works_for_its_principal_alone: Any,
                 an_id_proves_nothing: Any,
+            }
+            races {
+                nothing_is_broken_under_a_hammer: Guarded,
+                nothing_is_broken_while_locks_expire: Guarded,
+                nothing_is_broken_in_a_crowd: Guarded,
             }
         }
     };
