@@ -2,7 +2,7 @@
 //!
 //! ```
 //! use http::Request;
-//! use tower::{Service, ServiceExt};
+//! use tower::ServiceExt;
 //! use tower_lock::{LockEndpoint, Locks, MemoryStore, Principal};
 //!
 //! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -15,7 +15,7 @@
 //! let mut request = Request::put("/locks/docs/7").header("content-type", "application/json").body(body)?;
 //! request.extensions_mut().insert(Principal::new("u-17"));
 //! let response = endpoint.ready().await?.call(request).await?;
-//! assert_eq!(response.status(), 201);
+//! let response = endpoint.oneshot(request).await?;
 //! assert!(response.headers()["lock-token"].to_str()?.starts_with("<urn:uuid:"));
 //! # Ok(()) }
 //! ```
