@@ -9,13 +9,13 @@
 //! let locks = Locks::builder(MemoryStore::new())
 //!     .principal(|request| request.extensions.get::<Principal>().cloned())
 //!     .build();
-//! let mut endpoint = LockEndpoint::new(locks).mount("/locks");
+//! let endpoint = LockEndpoint::new(locks).mount("/locks");
 //!
 //! let body = String::from(r#"{"reason": "proof-reading", "timeout": 600}"#);
 //! let mut request = Request::put("/locks/docs/7").header("content-type", "application/json").body(body)?;
 //! request.extensions_mut().insert(Principal::new("u-17"));
-//! let response = endpoint.ready().await?.call(request).await?;
 //! let response = endpoint.oneshot(request).await?;
+//! assert_eq!(response.status(), 201);
 //! assert!(response.headers()["lock-token"].to_str()?.starts_with("<urn:uuid:"));
 //! # Ok(()) }
 //! ```
