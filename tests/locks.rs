@@ -130,7 +130,7 @@ async fn breaking_in_an_acquire_tells_the_former_holder_who_and_why() {
     let locks = Locks::new(MemoryStore::new());
     let held = locks.acquire(LockRequest::exclusive("/a").principal("ann")).await.unwrap();
     let request = LockRequest::exclusive("/a").principal("admin").breaking(held.lock().id(), "ann is ill");
-    locks.acquire(request).await.unwrap();
+    let _ = locks.acquire(request).await.unwrap();
     let ann = Caller::remote(Some(Principal::new("ann")));
     let refusal = locks.refresh_for(&ann, held.token().into(), tower_lock::store::Span::Same).await.unwrap_err();
     let lost = &refusal.lost()[0];
@@ -199,11 +199,11 @@ async fn limits_are_refusals_that_name_what_is_too_much() {
     limits.roots_per_request = 2;
     let locks = Locks::builder(MemoryStore::new()).limits(limits).build();
     let ann = |path: &str| LockRequest::exclusive(path).principal("ann");
-    locks.acquire(ann("/a").and("/b")).await.unwrap();
+    let _ = locks.acquire(ann("/a").and("/b")).await.unwrap();
     let refusal = locks.acquire(ann("/c")).await.unwrap_err();
     assert_eq!((refusal.status().as_u16(), refusal.code()), (429, RefusalCode::LockQuota));
     let bob = |path: &str| LockRequest::exclusive(path).principal("bob");
-    locks.acquire(bob("/c")).await.unwrap();
+    let _ = locks.acquire(bob("/c")).await.unwrap();
     let refusal = locks.acquire(bob("/d")).await.unwrap_err();
     assert_eq!((refusal.status().as_u16(), refusal.code()), (503, RefusalCode::StoreFull));
 
@@ -244,7 +244,7 @@ async fn a_cursor_never_names_a_lock_that_the_caller_may_not_see() {
         })
         .build();
     for path in ["/a", "/b", "/secret/1", "/secret/2", "/secret/3", "/z"] {
-        locks.acquire(LockRequest::exclusive(path)).await.unwrap();
+        let _ = locks.acquire(LockRequest::exclusive(path)).await.unwrap();
     }
     let caller = Caller::remote(Some(Principal::new("ann")));
     let mut filter = LockFilter::default();
