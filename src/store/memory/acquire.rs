@@ -1,6 +1,10 @@
 //! Granting locks: all that an acquire asks for, or none, in one step; or marks, while writes are in flight.
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use super::{
     core::{Core, Edit, End, breaker},
@@ -11,8 +15,8 @@ use super::{
     slab::SlotId,
 };
 use crate::{
-    lock::{HolderClaim, Lock, LockParts, LostCause, LostLock, Timestamp, TokenDigest},
-    store::{Acquire, Acquired, Conflict, Lifetime, QuotaExceeded, Replaces, StoreFuture},
+    lock::{Depth, HolderClaim, Lock, LockParts, LostCause, LostLock, Timestamp, TokenDigest},
+    store::{Acquire, Acquired, Conflict, Lifetime, NewLock, QuotaExceeded, Replaces, StoreFuture},
 };
 
 /// Ended locks in the way of an acquire that it buries; more than these only count as ended, for good.
@@ -66,6 +70,10 @@ impl Edit<'_> {
         if let Some(conflict) = self.conflicts(request, &replaces) {
             return Step::Done(Acquired::Conflict(conflict));
         }
+        // The layers above refuse such a request as malformed; granting it would break G4.
+        if self.in_its_own_way(request) {
+            return Step::Done(Acquired::Conflict(Conflict::default()));
+        }
         if let Some(whose) = self.over_quota(request, &replaces) {
             return Step::Done(Acquired::OverQuota(whose));
         }
@@ -77,7 +85,7 @@ impl Edit<'_> {
         let asker = Asker::Principal(request.principal);
         let (mut repeated, mut pending, mut taken) = (Vec::new(), false, false);
         let mut lost = Vec::new();
-        let mut once = HashSet::new();
+        let (mut tokens, mut ids) = (HashSet::new(), HashSet::new());
         for (new, digest) in request.locks.iter().zip(digests) {
             let slot = self.table.by_token(digest).filter(|slot| self.living(*slot).is_some());
             match slot.and_then(|slot| self.table.records.get(slot)) {
@@ -95,7 +103,7 @@ impl Edit<'_> {
             if lost.is_empty() && self.table.graveyard.has_id(id, self.now) {
                 lost.push(LostLock::new(LostCause::Unknown));
             }
-            taken |= !once.insert((*digest, id)) || request.locks.iter().filter(|other| other.parts.id == id).count() > 1;
+            taken |= !tokens.insert(*digest) || !ids.insert(id);
         }
         if !lost.is_empty() {
             return Some(Acquired::Lost(lost));
@@ -184,6 +192,24 @@ impl Edit<'_> {
         let truncated = live.len() > request.blockers;
         live.truncate(request.blockers);
         Some(Conflict { blockers: live.into_iter().filter_map(|slot| self.snapshot(slot)).collect(), truncated })
+    }
+
+    /// Whether roots of one request overlap each other.
+    fn in_its_own_way(&self, request: &Acquire<'_>) -> bool {
+        if request.locks.len() < 2 {
+            return false;
+        }
+        let seed = &self.core.filter.seed;
+        let reach = |new: &NewLock| (seed.whole(&new.parts.root).hash, new.parts.depth);
+        let mut roots: HashMap<u64, Depth> = HashMap::new();
+        if !request.locks.iter().map(reach).all(|(hash, depth)| roots.insert(hash, depth).is_none()) {
+            return true;
+        }
+        request.locks.iter().any(|new| {
+            let root = &new.parts.root;
+            let mut above = seed.prefixes(root).filter(|prefix| prefix.end < root.path().len());
+            above.any(|prefix| roots.get(&prefix.hash) == Some(&Depth::Infinity))
+        })
     }
 
     /// Whose quota the new locks would break. Marks count, locks to be replaced do not.
