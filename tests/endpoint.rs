@@ -1,0 +1,18 @@
+//! Lock management over HTTP, verb by verb and status by status, against the memory store under a clock that stands still.
+
+#[path = "endpoint/bad_input.rs"]
+mod bad_input;
+#[path = "endpoint/bodies.rs"]
+mod bodies;
+#[path = "endpoint/disclosure.rs"]
+mod disclosure;
+#[path = "endpoint/kit.rs"]
+mod kit;
+#[path = "endpoint/list.rs"]
+mod list;
+#[path = "endpoint/places.rs"]
+mod places;
+#[path = "endpoint/proposals.rs"]
+mod proposals;
+#[path = "endpoint/verbs.rs"]
+mod verbs;

@@ -1,0 +1,173 @@
+//! A site with an endpoint, and requests to it.
+
+use http::{HeaderMap, Request, Response, StatusCode};
+use http_body_util::BodyExt;
+use serde_json::Value;
+use tower::ServiceExt;
+use tower_lock::{
+    Lock, LockEndpoint, LockLayer, LockStore, Locks, LocksBuilder, MemoryStore, Principal, ResourceKey,
+    store::{LockQuery, ManualClock},
+};
+
+/// A hub over a memory store whose clock is moved by hand. The header `x-user` says who a caller is.
+pub(crate) struct Site {
+    pub(crate) locks: Locks,
+    pub(crate) clock: ManualClock,
+    pub(crate) endpoint: LockEndpoint,
+}
+
+impl Site {
+    pub(crate) fn new() -> Self {
+        Self::with(|builder| builder)
+    }
+
+    pub(crate) fn with(policy: impl FnOnce(LocksBuilder) -> LocksBuilder) -> Self {
+        let clock = ManualClock::new();
+        let store = MemoryStore::builder().clock(clock.clock()).build();
+        let builder =
+            Locks::builder(store).principal(|request| request.headers.get("x-user")?.to_str().ok().map(Principal::new));
+        let locks = policy(builder).build();
+        Self { endpoint: LockEndpoint::new(locks.clone()), locks, clock }
+    }
+
+    pub(crate) async fn send(&self, ask: Ask) -> Answer {
+        self.send_to(&self.endpoint, ask).await
+    }
+
+    pub(crate) async fn send_to(&self, endpoint: &LockEndpoint, ask: Ask) -> Answer {
+        Answer::of(endpoint.clone().oneshot(ask.0).await.unwrap()).await
+    }
+
+    /// What a guarded service beside the endpoint answers: 200 where the write got through.
+    pub(crate) async fn write(&self, ask: Ask) -> Answer {
+        let service = tower::service_fn(async |_: Request<String>| {
+            Ok::<_, std::convert::Infallible>(Response::new(String::from("written")))
+        });
+        let guarded = tower::ServiceBuilder::new().layer(LockLayer::new(self.locks.clone())).service(service);
+        Answer::of(guarded.oneshot(ask.0).await.unwrap()).await
+    }
+
+    /// Acquires, and answers the token.
+    pub(crate) async fn held(&self, user: &str, resource: &str) -> String {
+        self.held_as(user, resource, "{}").await
+    }
+
+    pub(crate) async fn held_as(&self, user: &str, resource: &str, body: &str) -> String {
+        let answer = self.send(put(resource).user(user).json(body)).await;
+        assert_eq!(answer.status, 201, "{}", answer.text);
+        answer.json()["token"].as_str().unwrap().to_owned()
+    }
+
+    /// All there is.
+    pub(crate) async fn state(&self) -> Vec<Lock> {
+        let everything = LockQuery::at_or_below(ResourceKey::from_canonical("/")).limit(1_000);
+        self.locks.store().find(&everything).await.unwrap().locks
+    }
+
+    pub(crate) async fn keys(&self) -> Vec<String> {
+        self.state().await.iter().map(|lock| lock.root().path().to_owned()).collect()
+    }
+}
+
+/// A request in the making.
+pub(crate) struct Ask(pub(crate) Request<String>);
+
+pub(crate) fn ask(method: &str, uri: &str) -> Ask {
+    Ask(Request::builder().method(method).uri(uri).body(String::new()).unwrap())
+}
+
+pub(crate) fn get(uri: &str) -> Ask {
+    ask("GET", uri)
+}
+
+pub(crate) fn put(uri: &str) -> Ask {
+    ask("PUT", uri)
+}
+
+pub(crate) fn patch(uri: &str) -> Ask {
+    ask("PATCH", uri)
+}
+
+pub(crate) fn post(uri: &str) -> Ask {
+    ask("POST", uri)
+}
+
+pub(crate) fn delete(uri: &str) -> Ask {
+    ask("DELETE", uri)
+}
+
+impl Ask {
+    pub(crate) fn user(self, user: &str) -> Self {
+        self.header("x-user", user)
+    }
+
+    pub(crate) fn header(self, name: &'static str, value: &str) -> Self {
+        self.bytes(name, value.as_bytes())
+    }
+
+    pub(crate) fn bytes(mut self, name: &'static str, value: &[u8]) -> Self {
+        self.0.headers_mut().append(name, http::HeaderValue::from_bytes(value).unwrap());
+        self
+    }
+
+    /// Submits a token as the condition of `If`.
+    pub(crate) fn holding(self, token: &str) -> Self {
+        self.header("if", &format!("(<{token}>)"))
+    }
+
+    pub(crate) fn json(self, body: &str) -> Self {
+        self.body("application/json", body)
+    }
+
+    pub(crate) fn body(mut self, media: &str, body: &str) -> Self {
+        body.clone_into(self.0.body_mut());
+        if media.is_empty() { self } else { self.header("content-type", media) }
+    }
+}
+
+/// An answer, read to its end.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) text: String,
+}
+
+impl Answer {
+    pub(crate) async fn of<B>(response: Response<B>) -> Self
+    where
+        B: http_body::Body,
+        B::Error: std::fmt::Debug,
+    {
+        let (head, body) = response.into_parts();
+        let body = body.collect().await.unwrap().to_bytes();
+        Self { status: head.status, headers: head.headers, text: String::from_utf8(body.to_vec()).unwrap() }
+    }
+
+    #[track_caller]
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {}", self.text))
+    }
+
+    #[track_caller]
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).unwrap_or_else(|| panic!("no {name} in {self:?}")).to_str().unwrap()
+    }
+
+    /// Holds the answer against a status, and against the code of a problem document, `""` for none.
+    #[track_caller]
+    pub(crate) fn expect(self, status: u16, code: &str) -> Self {
+        assert_eq!(self.status, status, "{}", self.text);
+        if self.status != 200 || self.headers.contains_key("content-type") {
+            assert_eq!(self.header("cache-control"), "no-store");
+        }
+        if code.is_empty() {
+            assert!(self.status.is_success() || self.status == 304, "{}", self.text);
+        } else {
+            assert_eq!(self.header("content-type"), "application/problem+json");
+            assert_eq!(self.json()["code"], code, "{}", self.text);
+            assert_eq!(self.json()["status"], status);
+        }
+        self
+    }
+}
