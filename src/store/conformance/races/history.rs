@@ -162,6 +162,13 @@ impl History {
                     || format!("{lock:?} was granted after generation {}", before.generation),
                 );
             }
+            let at = (lock.root().path().to_owned(), lock.depth());
+            let largest = book.granted.entry(at).or_default();
+            *largest = lock.generation().max(*largest);
+        }
+        let now = book.now;
+        // One that has expired since it was granted, before it came into the history, stands in nobody's way.
+        for lock in locks.iter().filter(|lock| lock.expires_at().is_none_or(|end| end > now)) {
             if let Some(other) = book.held.iter().find(|held| rules::conflict(held.lock.parts(), lock.parts())) {
                 let other = other.lock.clone();
                 book.broken(|found| &mut found.conflicting, || format!("{lock:?} lives beside {other:?}"));
@@ -173,15 +180,8 @@ impl History {
                 let targets = write.targets.clone();
                 book.broken(|found| &mut found.overtaken, || format!("{lock:?} was granted over a write of {targets:?}"));
             }
-            let at = (lock.root().path().to_owned(), lock.depth());
-            let largest = book.granted.entry(at).or_default();
-            *largest = lock.generation().max(*largest);
+            book.held.push(Holding { lock: lock.clone(), expires_at: lock.expires_at(), pins: 0 });
         }
-        let now = book.now;
-        let alive = locks.iter().filter(|lock| lock.expires_at().is_none_or(|end| end > now));
-        let holdings: Vec<Holding> =
-            alive.map(|lock| Holding { lock: lock.clone(), expires_at: lock.expires_at(), pins: 0 }).collect();
-        book.held.extend(holdings);
     }
 
     /// A lock's end is about to be asked for.

@@ -126,16 +126,17 @@ impl<S: LockStore> Worker<S> {
         if self.rng.chance(4) {
             self.acquire_within(&admitted, serial, &write.targets).await;
         }
+        // Beside a write that a shared lock answers for, or that is not registered, locks may be granted which the history
+        // has not heard of yet; such writes clear nothing here.
         let vouched = submitted.iter().any(|held| held.lock.scope() == LockScope::Shared);
-        if !vouched && self.rng.chance(30) {
+        if !vouched && admitted.permit.id().is_some() && self.rng.chance(30) {
             self.clear(&write.targets, &admitted).await;
         }
         self.history.leaves(serial);
         drop(admitted);
     }
 
-    /// What was deleted takes its locks along. (Beside a write that a shared lock answers for, others may be granted
-    /// which the history has not heard of yet; such writes clear nothing here.)
+    /// What was deleted takes its locks along.
     async fn clear(&self, targets: &[Target<'static>], admitted: &Admitted) {
         let unlinked = targets.iter().filter(|target| target.effect == crate::lock::Effect::Unlink);
         let gone: Vec<Gone<'_>> = unlinked.map(|target| Gone { key: target.key.clone(), reach: Reach::AtOrBelow }).collect();
