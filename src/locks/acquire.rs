@@ -313,7 +313,7 @@ impl Locks {
     }
 
     /// What the store answers, but no later than `limit`.
-    pub(super) async fn answered_within<T>(
+    pub(crate) async fn answered_within<T>(
         &self,
         limit: Duration,
         what: &'static str,

@@ -6,7 +6,12 @@ use super::{
     Admission,
     layer::{Fence, Options},
 };
-use crate::{lock::Gone, locks::Locks, request::RequestView, store::Admitted};
+use crate::{
+    lock::Gone,
+    locks::Locks,
+    request::RequestView,
+    store::{Admitted, StoreFuture, WriteId},
+};
 
 /// Ends the locks of what is gone.
 pub(super) struct After {
@@ -18,6 +23,21 @@ impl After {
     /// Whether a response says that the resource is gone now: 2xx, but neither 202 (not yet) nor 207 (not all of it).
     pub(super) fn is_due(status: StatusCode) -> bool {
         status.is_success() && status != StatusCode::ACCEPTED && status != StatusCode::MULTI_STATUS
+    }
+
+    /// Ends the locks. A store that takes longer than [`Limits::answer_within`](crate::Limits::answer_within) has failed:
+    /// the service has answered, and its answer cannot wait for ever.
+    pub(super) fn clear(&self, under: Option<WriteId>) -> StoreFuture<usize> {
+        match self.locks.store().clear(&self.gone, under).into_ready() {
+            Ok(answer) => answer.into(),
+            Err(pending) => {
+                let locks = self.locks.clone();
+                StoreFuture::new(async move {
+                    let limit = locks.limits().answer_within;
+                    locks.answered_within(limit, "ending the locks of what is gone", pending).await
+                })
+            }
+        }
     }
 }
 

@@ -155,7 +155,7 @@ where
                     let response = answer?.into_response();
                     match guard.after.take() {
                         Some(after) if After::is_due(response.status()) => {
-                            let cleared = after.locks.store().clear(&after.gone, permit.as_ref().and_then(Permit::id));
+                            let cleared = after.clear(permit.as_ref().and_then(Permit::id));
                             let (kept, held) = hold(permit, guard.hold);
                             let answer = Some(this.responder.pass(response, kept));
                             State::Clearing { clearing: Box::new(Clearing { cleared, after: *after, permit: held, answer }) }

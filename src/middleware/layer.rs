@@ -74,7 +74,8 @@ impl LockLayer {
     }
 
     /// Makes the response of a refusal with a closure instead. It is given the refusal and the head of the request, and
-    /// returns a response with the service's own body type, so that bodies pass through unwrapped.
+    /// returns a response with the service's own body type, so that bodies pass through unwrapped. They then keep no
+    /// permit: [`LockLayer::until_body_ends`] is undone.
     ///
     /// ```
     /// use http::Response;
@@ -88,7 +89,8 @@ impl LockLayer {
     where
         F: Fn(&Refusal, &Parts) -> Response<B>,
     {
-        LockLayer { locks: self.locks, options: self.options, responder: RespondWith::new(respond) }
+        let options = Options { hold: Hold::Answer, ..self.options };
+        LockLayer { locks: self.locks, options, responder: RespondWith::new(respond) }
     }
 }
 
