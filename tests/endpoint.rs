@@ -6,6 +6,8 @@ mod bad_input;
 mod bodies;
 #[path = "endpoint/disclosure.rs"]
 mod disclosure;
+#[path = "endpoint/fuzz.rs"]
+mod fuzz;
 #[path = "endpoint/kit.rs"]
 mod kit;
 #[path = "endpoint/list.rs"]
@@ -14,5 +16,7 @@ mod list;
 mod places;
 #[path = "endpoint/proposals.rs"]
 mod proposals;
+#[path = "endpoint/refusals.rs"]
+mod refusals;
 #[path = "endpoint/verbs.rs"]
 mod verbs;
