@@ -628,7 +628,7 @@ fn a_write_and_an_acquire_at_the_same_instant_never_both_win() {
     // Each says so before it looks at the other, so that of two at once at least one sees it.
     let (running, held) = (AtomicBool::new(false), AtomicBool::new(false));
     let (overlaps, admitted, granted) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
-    let jitter = |random: &mut Random| (0..random.below(60)).for_each(|_| std::hint::spin_loop());
+    let jitter = |random: &mut Random| (0..random.below(600)).for_each(|_| std::hint::spin_loop());
     thread::scope(|scope| {
         scope.spawn(|| {
             let (mut random, conditions) = (Random(77), Conditions::default());

@@ -1,8 +1,8 @@
-//! Whether a write may go on: first registered, then decided.
+//! Whether a write may go on.
 //!
-//! Most writes meet no lock: they are let through by the filter, without the table's lock and without an allocation. The
-//! others are decided under the table's read lock, so that every acquire finds them either undecided, and waits, or
-//! decided, and knows by which tokens.
+//! Most writes meet no lock: registered first, they are let through by the filter, without the table's lock and without
+//! an allocation. The others are decided and registered under the table's read lock, which no acquire shares: each finds
+//! them either not there, and they will find its marks, or registered, with the locks that answer for them.
 
 use std::{collections::HashSet, ops::ControlFlow};
 
@@ -12,7 +12,7 @@ use super::{
     core::Core,
     filter::Glance,
     graveyard::Asker,
-    inflight::{Answering, Registry},
+    inflight::Answering,
     table::{Node, Table},
 };
 use crate::{
@@ -30,31 +30,27 @@ type Digests = SmallVec<[TokenDigest; 4]>;
 
 impl Core {
     pub(super) fn admit(&self, write: &Write<'_>) -> Verdict {
-        // Read before the look: a write that was let through before a grant must not carry the grant's number.
-        let generation = self.generation();
-        let (permit, glance) = match &self.registry {
-            // Registered before the look: see the filter for why.
-            Some(registry) => (registry.register(write.targets, generation), self.look_for(write, Filtered::Look)),
-            None => (Permit::unguarded(generation), self.look_for(write, Filtered::Glance)),
-        };
-        match glance {
-            Glance::Clear => Verdict::Admitted(Admitted { permit, answered: None }),
-            Glance::Look => self.decide(write, permit),
+        if write.conditions.is_empty() {
+            // Read before the look: a write that was let through before a grant must not carry the grant's number.
+            let generation = self.generation();
+            let (permit, glance) = match &self.registry {
+                // Registered before the look: see the filter for why.
+                Some(registry) => {
+                    let permit = registry.register(write.targets, generation, Vec::new());
+                    (permit, self.filter.look(write.targets))
+                }
+                None => (Permit::unguarded(generation), self.filter.glance(write.targets)),
+            };
+            if glance == Glance::Clear {
+                return Verdict::Admitted(Admitted { permit, answered: None });
+            }
+            // Gives its place up while it waits for the table: a write that may yet be refused is in nobody's way.
         }
-    }
-
-    fn look_for(&self, write: &Write<'_>, how: Filtered) -> Glance {
-        if !write.conditions.is_empty() {
-            return Glance::Look;
-        }
-        match how {
-            Filtered::Look => self.filter.look(write.targets),
-            Filtered::Glance => self.filter.glance(write.targets),
-        }
+        self.decide(write)
     }
 
     #[cold]
-    fn decide(&self, write: &Write<'_>, permit: Permit) -> Verdict {
+    fn decide(&self, write: &Write<'_>) -> Verdict {
         let digests: Digests = write.conditions.tokens().iter().map(|token| self.key.digest(token)).collect();
         loop {
             let table = self.table.read();
@@ -66,22 +62,14 @@ impl Core {
                 submitted.iter().any(|(_, id)| *id == lock.id())
             });
             if lost.is_some() || !answers.admit() {
-                // Leaves before the table's lock does: nobody is to wait for a write that is refused.
-                drop(permit);
                 return Verdict::Refused(Box::new(refusal(lost, touched, &answers.each, write.blockers)));
             }
             let own = slots.iter().zip(&answers.each).filter(|(_, answer)| **answer == Answer::Own).map(|(slot, _)| *slot);
             // One of them ended by another's word since it was looked at: look again, it is gone.
             let Some(answering) = case.pin(own) else { continue };
-            return Verdict::Admitted(case.admitted(permit, answering, &slots));
+            return Verdict::Admitted(case.admitted(answering, &slots));
         }
     }
-}
-
-#[derive(Clone, Copy)]
-enum Filtered {
-    Look,
-    Glance,
 }
 
 fn refusal(lost: Option<Vec<LostLock>>, touched: Vec<Lock>, each: &[Answer], limit: usize) -> Refused {
@@ -266,14 +254,12 @@ impl Case<'_> {
         Some(answering)
     }
 
-    fn admitted(&self, permit: Permit, answering: Vec<Answering>, touched: &[u32]) -> Admitted {
+    /// Registers the write, still under the table's lock: no acquire comes in between.
+    fn admitted(&self, answering: Vec<Answering>, touched: &[u32]) -> Admitted {
         let generation = self.core.generation();
-        let permit = match (&self.core.registry, permit.id()) {
-            (Some(registry), Some(id)) => {
-                Registry::admitted(registry, id, answering, generation);
-                permit
-            }
-            _ => Permit::unguarded(generation),
+        let permit = match &self.core.registry {
+            Some(registry) => registry.register(self.write.targets, generation, answering),
+            None => Permit::unguarded(generation),
         };
         // Read again: those that answer are in use now.
         let answered: Box<[Lock]> = touched.iter().filter_map(|slot| self.lock(*slot)).collect();

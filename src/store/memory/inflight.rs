@@ -106,8 +106,9 @@ impl Registry {
         Self { shards: (0..count).map(|index| Arc::new(Shard { index, writes: Mutex::default() })).collect() }
     }
 
-    /// Registers a write. From here on, an acquire whose locks would refuse it waits for it.
-    pub(super) fn register(&self, targets: &[Target<'_>], generation: u64) -> Permit {
+    /// Registers a write let through by the locks `answering`, which it pins. From here on, an acquire whose locks would refuse
+    /// it waits for it.
+    pub(super) fn register(&self, targets: &[Target<'_>], generation: u64, answering: Vec<Answering>) -> Permit {
         let shard = &self.shards[shard_of_thread() & (self.shards.len() - 1)];
         let mut writes = shard.writes.lock();
         let slot = match writes.free.pop() {
@@ -121,31 +122,13 @@ impl Registry {
         let write = &mut writes.slots[slot];
         write.running = true;
         write.generation = generation;
+        write.answering = answering;
         for target in targets {
             write.keep(target);
         }
         let id = Entry { shard: shard.index, slot, version: write.version }.id();
         drop(writes);
         Permit::new(shard.clone(), id)
-    }
-
-    /// Says of a registered write by which locks it was let through and when. Acquires that wait for it, though their
-    /// locks would not refuse it now that this is known, stop waiting.
-    pub(super) fn admitted(&self, id: WriteId, answering: Vec<Answering>, generation: u64) {
-        let at = Entry::of(id);
-        let Some(shard) = self.shards.get(at.shard) else { return };
-        let mut freed: SmallVec<[Arc<Latch>; 2]> = SmallVec::new();
-        {
-            let mut writes = shard.writes.lock();
-            let Some(write) = writes.running(at) else { return };
-            write.generation = generation;
-            write.answering = answering;
-            let waiting = std::mem::take(&mut write.waiting);
-            for latch in waiting {
-                if write.meets(&latch.coming) { write.waiting.push(latch) } else { freed.push(latch) }
-            }
-        }
-        freed.iter().for_each(|latch| latch.done());
     }
 
     /// Whether a write is running that `latch`'s locks would refuse, other than `within`. The latch is attached to each.

@@ -40,7 +40,7 @@ impl Wake for Woken {
 #[test]
 fn a_registered_write_is_met_until_its_permit_goes() {
     let registry = Registry::new();
-    let permit = registry.register(&write("/a/b"), 7);
+    let permit = registry.register(&write("/a/b"), 7, Vec::new());
     assert_eq!(permit.generation(), 7);
     assert!(registry.meets(&[exclusive("/a")], None));
     assert!(!registry.meets(&[exclusive("/a")], permit.id()), "the caller's own write is not waited for");
@@ -59,7 +59,7 @@ fn namespaces_and_long_paths_are_kept_as_they_are() {
         Target::unlink(ResourceKey::from_canonical(&*long)),
         Target::write_member(ResourceKey::from_canonical("/n/%00").in_namespace("")),
     ];
-    let permit = registry.register(&targets, 1);
+    let permit = registry.register(&targets, 1, Vec::new());
     let within = |path: &str, namespace: &'static str| {
         let plain = exclusive(path);
         Arc::new(LockParts { root: plain.root.clone().in_namespace(namespace), ..(*plain).clone() })
@@ -78,14 +78,13 @@ fn namespaces_and_long_paths_are_kept_as_they_are() {
 #[test]
 fn an_id_means_nothing_once_its_write_has_ended() {
     let registry = Registry::new();
-    let first = registry.register(&write("/a"), 1);
+    let first = registry.register(&write("/a"), 1, Vec::new());
     let id = first.id().unwrap();
     let shard = registry.shards[Entry::of(id).shard].clone();
     drop(first);
-    let second = registry.register(&write("/a"), 2);
+    let second = registry.register(&write("/a"), 2, Vec::new());
     assert_eq!(Entry::of(second.id().unwrap()).slot, Entry::of(id).slot, "the slot is used again");
     shard.end(id);
-    registry.admitted(id, Vec::new(), 99);
     assert!(registry.meets(&[exclusive("/a")], None), "the first one's id does not end the second");
     assert_eq!((second.generation(), shard.generation(id)), (2, 0));
 }
@@ -93,7 +92,7 @@ fn an_id_means_nothing_once_its_write_has_ended() {
 #[test]
 fn a_latch_opens_when_the_last_write_ends_and_wakes_once() {
     let registry = Registry::new();
-    let (one, other) = (registry.register(&write("/a/1"), 1), registry.register(&write("/a/2"), 1));
+    let (one, other) = (registry.register(&write("/a/1"), 1, Vec::new()), registry.register(&write("/a/2"), 1, Vec::new()));
     let latch = Latch::new(Box::new([exclusive("/a")]));
     assert_eq!(registry.attach(&latch, None).len(), 2);
     let woken = Arc::new(Woken::default());
@@ -110,7 +109,7 @@ fn a_latch_opens_when_the_last_write_ends_and_wakes_once() {
 #[test]
 fn a_latch_taken_off_leaves_nothing_with_the_writes() {
     let registry = Registry::new();
-    let permit = registry.register(&write("/a/1"), 1);
+    let permit = registry.register(&write("/a/1"), 1, Vec::new());
     for _ in 0..100 {
         let latch = Latch::new(Box::new([exclusive("/a")]));
         let writes = registry.attach(&latch, None);
@@ -121,18 +120,16 @@ fn a_latch_taken_off_leaves_nothing_with_the_writes() {
 }
 
 #[test]
-fn who_waits_for_a_write_stops_once_it_turns_out_to_be_excused() {
+fn a_shared_lock_excuses_its_write_from_other_shared_ones_while_it_lives() {
     let registry = Registry::new();
-    let permit = registry.register(&write("/a/1"), 1);
-    let shared = Latch::new(Box::new([parts("/a", LockScope::Shared)]));
-    let exclusive = Latch::new(Box::new([exclusive("/a")]));
-    assert_eq!((registry.attach(&shared, None).len(), registry.attach(&exclusive, None).len()), (1, 1));
     let own = Answering { parts: parts("/a/1", LockScope::Shared), pins: Arc::default() };
     let pins = own.pins.clone();
-    registry.admitted(permit.id().unwrap(), vec![own], 2);
-    let mut cx = Context::from_waker(Waker::noop());
-    assert!(shared.poll(&mut cx).is_ready() && exclusive.poll(&mut cx).is_pending());
-    assert!(!registry.meets(&shared.coming, None));
+    pins.pin().unwrap();
+    let permit = registry.register(&write("/a/1"), 1, vec![own]);
+    assert!(!registry.meets(&[parts("/a", LockScope::Shared)], None));
+    assert!(registry.meets(&[exclusive("/a")], None));
     pins.end();
-    assert!(registry.meets(&shared.coming, None), "a lock that ended excuses nothing any more");
+    assert!(registry.meets(&[parts("/a", LockScope::Shared)], None), "a lock that ended excuses nothing any more");
+    drop(permit);
+    assert!(!pins.in_use(), "its pin went with it");
 }
