@@ -43,19 +43,18 @@ impl After {
 
 /// What an admitted request takes along, and what is to be done once it has succeeded.
 pub(super) fn prepare<B>(
-    mut request: Request<B>,
-    admitted: Admitted,
+    request: &mut Request<B>,
+    admitted: &Admitted,
     locks: &Locks,
     options: Options,
-) -> (Request<B>, Admitted, Option<Box<After>>) {
+) -> Option<Box<After>> {
     if options.fence == Fence::All || admitted.answered.is_some() {
-        request.extensions_mut().insert(Admission::of(&admitted));
+        request.extensions_mut().insert(Admission::of(admitted));
     }
-    let after = admitted.answered.as_deref().and_then(|answered| {
-        let gone: Vec<Gone<'static>> = locks.gone_after(RequestView::of(&request));
+    admitted.answered.as_deref().and_then(|answered| {
+        let gone: Vec<Gone<'static>> = locks.gone_after(RequestView::of(request));
         let seen = gone.iter().any(|gone| answered.iter().any(|lock| gone.takes(lock.root())));
         // Only where the verdict saw such locks, so that an unlocked DELETE has no second trip.
         seen.then(|| Box::new(After { locks: locks.clone(), gone }))
-    });
-    (request, admitted, after)
+    })
 }

@@ -168,10 +168,10 @@ where
                 }
                 StateProj::Deciding { parked } => {
                     let verdict = ready!(Pin::new(&mut parked.verdict).poll(cx));
-                    let (request, mut service) = parked.waiting.take().expect("polled after it had answered");
+                    let (mut request, mut service) = parked.waiting.take().expect("polled after it had answered");
                     match verdict {
                         Ok(admitted) => {
-                            let (request, admitted, after) = prepare(request, admitted, &parked.locks, parked.options);
+                            let after = prepare(&mut request, &admitted, &parked.locks, parked.options);
                             let guard = Guard { permit: Some(admitted.permit), after, hold: parked.options.hold };
                             State::Running { future: service.call(request), guard }
                         }

@@ -71,13 +71,26 @@ where
         self.inner.poll_ready(cx)
     }
 
+    #[inline]
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
         if self.locks.is_read(request.method()) {
             return ResponseFuture::unguarded(self.inner.call(request), &self.responder);
         }
+        self.write(request)
+    }
+}
+
+impl<S, R> LockService<S, R> {
+    /// Apart from `call`, and never part of it: a read would have to make room for all that a write moves about.
+    #[inline(never)]
+    fn write<ReqBody, ResBody>(&mut self, mut request: Request<ReqBody>) -> ResponseFuture<S, ReqBody, R>
+    where
+        S: Service<Request<ReqBody>, Response = Response<ResBody>> + Clone,
+        R: Respond<ReqBody, ResBody> + Clone,
+    {
         match self.locks.judge(RequestView::of(&request), self.options.demand) {
             Judgement::Ready(Ok(admitted)) => {
-                let (request, admitted, after) = prepare(request, admitted, &self.locks, self.options);
+                let after = prepare(&mut request, &admitted, &self.locks, self.options);
                 ResponseFuture::guarded(self.inner.call(request), admitted.permit, after, self.options.hold, &self.responder)
             }
             Judgement::Ready(Err(refusal)) => {
