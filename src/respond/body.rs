@@ -10,6 +10,7 @@ use std::{
 use bytes::{Buf, Bytes};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
+use parking_lot::Mutex;
 use pin_project_lite::pin_project;
 
 use crate::store::Permit;
@@ -29,7 +30,9 @@ pin_project! {
     enum Kind<B> {
         Passed { #[pin] body: B, permit: Option<Permit> },
         Own { #[pin] body: Full<Bytes> },
-        Streamed { stream: Pin<Box<dyn Body<Data = Bytes, Error = Infallible> + Send>> },
+        // Never contended: a body is polled by `&mut`. The mutex makes the whole `Sync` where the service's body is, which
+        // boxing it asks for.
+        Streamed { stream: Mutex<Pin<Box<dyn Body<Data = Bytes, Error = Infallible> + Send>>> },
     }
 }
 
@@ -61,7 +64,7 @@ impl<B> ResponseBody<B> {
     where
         S: Body<Data = Bytes, Error = Infallible> + Send + 'static,
     {
-        Self { kind: Kind::Streamed { stream: Box::pin(stream) } }
+        Self { kind: Kind::Streamed { stream: Mutex::new(Box::pin(stream)) } }
     }
 }
 
@@ -88,7 +91,7 @@ impl<B: Body> Body for ResponseBody<B> {
                 )
             }
             KindProj::Own { body } => body.poll_frame(cx).map_err(|never| match never {}),
-            KindProj::Streamed { stream } => stream.as_mut().poll_frame(cx).map_err(|never| match never {}),
+            KindProj::Streamed { stream } => stream.get_mut().as_mut().poll_frame(cx).map_err(|never| match never {}),
         }
     }
 
@@ -96,7 +99,7 @@ impl<B: Body> Body for ResponseBody<B> {
         match &self.kind {
             Kind::Passed { body, .. } => body.is_end_stream(),
             Kind::Own { body } => body.is_end_stream(),
-            Kind::Streamed { stream } => stream.is_end_stream(),
+            Kind::Streamed { stream } => stream.lock().is_end_stream(),
         }
     }
 
@@ -104,7 +107,7 @@ impl<B: Body> Body for ResponseBody<B> {
         match &self.kind {
             Kind::Passed { body, .. } => body.size_hint(),
             Kind::Own { body } => body.size_hint(),
-            Kind::Streamed { stream } => stream.size_hint(),
+            Kind::Streamed { stream } => stream.lock().size_hint(),
         }
     }
 }
