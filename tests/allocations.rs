@@ -1,0 +1,106 @@
+//! What the layer allocates: nothing for a read, nothing for an unlocked write.
+//!
+//! A test binary of its own with one test in it, because the counter sees every thread.
+
+mod support;
+
+use std::{
+    alloc::System,
+    convert::Infallible,
+    future::Ready,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use http::{Request, Response};
+use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
+use support::{holding, lock, poll_once};
+use tower::Service;
+use tower_layer::Layer;
+use tower_lock::{Depth, Limits, LockLayer, LockStore, Locks, MemoryStore};
+
+#[global_allocator]
+static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+
+/// A service that allocates nothing.
+#[derive(Clone)]
+struct Bare;
+
+impl Service<Request<()>> for Bare {
+    type Response = Response<()>;
+    type Error = Infallible;
+    type Future = Ready<Result<Response<()>, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Request<()>) -> Self::Future {
+        std::future::ready(Ok(Response::new(())))
+    }
+}
+
+const ROUNDS: usize = 100;
+
+/// How often `service` allocates for a request, on average over many after the first few; building the requests aside.
+fn allocations<S, B>(service: &mut S, build: impl Fn() -> Request<()>, status: u16) -> f64
+where
+    S: Service<Request<()>, Response = Response<B>, Error = Infallible>,
+{
+    let mut answer = |request| {
+        assert!(service.poll_ready(&mut Context::from_waker(std::task::Waker::noop())).is_ready());
+        let mut future = std::pin::pin!(service.call(request));
+        let Poll::Ready(Ok(response)) = poll_once(future.as_mut()) else { panic!("not at once") };
+        assert_eq!(response.status(), status);
+    };
+    (0..8).for_each(|_| answer(build()));
+    let requests: Vec<Request<()>> = (0..ROUNDS).map(|_| build()).collect();
+    let region = Region::new(ALLOCATOR);
+    requests.into_iter().for_each(&mut answer);
+    let change = region.change();
+    (change.allocations + change.reallocations) as f64 / ROUNDS as f64
+}
+
+fn ask(method: &str, target: &str) -> Request<()> {
+    Request::builder().method(method).uri(target).body(()).unwrap()
+}
+
+#[test]
+fn g2_a_read_and_an_unlocked_write_allocate_nothing() {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let erased: Arc<dyn LockStore> = Arc::new(MemoryStore::new());
+    let mut limits = Limits::default();
+    limits.locks_per_principal = usize::MAX;
+    let plain = Locks::builder(MemoryStore::new()).limits(limits).build();
+    let erased = Locks::builder(erased).limits(limits).build();
+    for (name, locks) in [("MemoryStore", plain), ("Arc<dyn LockStore>", erased)] {
+        for count in [0, 1, 1_000] {
+            let held = runtime.block_on(async {
+                for at in 0..count {
+                    lock(&locks, &format!("/locked/{count}/{at}"), Depth::Infinity).await;
+                }
+                lock(&locks, &format!("/held/{count}"), Depth::Infinity).await
+            });
+            let mut guarded = LockLayer::new(locks.clone()).layer(Bare);
+            for target in ["/", "/a", "/docs/some/where/deep/down/7", "/locked/none"] {
+                for method in ["GET", "HEAD", "OPTIONS", "PUT", "PATCH", "POST", "DELETE"] {
+                    // The bare service is the measure; it is known to be zero, so that a counter that counts nothing shows.
+                    let bare = allocations(&mut Bare, || ask(method, target), 200);
+                    if method == "DELETE" && target == "/" {
+                        continue;
+                    }
+                    let ours = allocations(&mut guarded, || ask(method, target), 200);
+                    assert!(ours == bare && bare == 0.0, "{method} {target}, {count} locks, {name}: {ours}, bare {bare}");
+                }
+            }
+            let path = format!("/held/{count}");
+            let holder = allocations(&mut guarded, || holding(ask("PUT", &path), held), 200);
+            let refusal = allocations(&mut guarded, || ask("PUT", &path), 423);
+            assert!(refusal > 1.0, "the counter counts");
+            println!("{name}, {count} locks: a holder's write allocates {holder} times, a refusal {refusal} times");
+        }
+        let mut fenced = LockLayer::new(locks.clone()).fence_all().layer(Bare);
+        let fence = allocations(&mut fenced, || ask("PUT", "/a"), 200);
+        println!("{name}: a write with an admission in its extensions allocates {fence} times");
+    }
+}
