@@ -42,7 +42,8 @@ use crate::lock::Gone;
 ///   nobody.
 /// - Time never goes back: where a clock steps back, the store's time stands still until the clock has caught up. Nothing
 ///   that has ended is revived.
-/// - A lock takes some 700 bytes besides its own text (its root, owner, reason); a dead one that is remembered, some 300.
+/// - A lock takes about a kilobyte, its own text (root, owner, reason) of some fifty bytes included; a dead one that is
+///   remembered, about half of that.
 ///
 /// Not promised: what another process does (two processes with a memory store each know nothing of one another), and
 /// locks after a restart, which are gone. Generations start at the wall clock, in microseconds, so they go on rising over
