@@ -312,28 +312,44 @@ impl KeyRules {
         self.key("/").is_ok_and(|prefix| path == prefix.path() || is_below(path, prefix.path()))
     }
 
-    /// Whether these rules leave `path` as it is. May say no for one that they would leave.
+    /// Whether these rules leave `path` as it is. May say no for one that they would leave: one with a segment that starts
+    /// with a dot, for which the slow way finds out that nothing changes.
     fn is_canonical(&self, path: &[u8]) -> bool {
-        if path.first() != Some(&b'/') {
+        if path.first() != Some(&b'/') || (path.len() > 1 && path.last() == Some(&b'/') && !self.exact) {
             return false;
         }
-        let plain = |byte: u8| {
-            // Anything that needs a closer look: escapes, NUL, and what an option rewrites.
-            !(byte == b'%'
-                || byte == 0
-                || (byte == b'\\' && self.backslash)
-                || (byte == b';' && self.drop_params)
-                || ((byte >= 0x80 || byte.is_ascii_uppercase()) && self.fold_case))
-        };
-        if !path.iter().all(|byte| plain(*byte)) {
-            return false;
+        // Eight bytes at a time; the one before them tells whether the first of them starts a segment.
+        let mut after_slash = false;
+        let mut words = path.chunks_exact(8);
+        for word in words.by_ref() {
+            let word = u64::from_le_bytes(word.try_into().expect("chunks of eight"));
+            if !self.is_plain(word, &mut after_slash) {
+                return false;
+            }
         }
-        // A segment that is empty or starts with a dot: the second and third may be names, and then the slow way
-        // finds out that nothing changes.
-        self.exact
-            || path.len() == 1
-            || (path[path.len() - 1] != b'/'
-                && path.windows(2).all(|pair| pair[0] != b'/' || (pair[1] != b'/' && pair[1] != b'.')))
+        let mut rest = [b'a'; 8];
+        rest[..words.remainder().len()].copy_from_slice(words.remainder());
+        self.is_plain(u64::from_le_bytes(rest), &mut after_slash)
+    }
+
+    /// Whether nothing in eight bytes of a path needs a closer look: no escape, no NUL, no empty segment or one that
+    /// starts with a dot, and nothing that an option rewrites.
+    #[inline]
+    fn is_plain(&self, word: u64, after_slash: &mut bool) -> bool {
+        let slashes = bytes_equal(word, b'/');
+        let starts = (slashes << 8) | if *after_slash { 0x80 } else { 0 };
+        *after_slash = slashes >> 63 != 0;
+        let mut odd = bytes_equal(word, b'%') | bytes_equal(word, 0);
+        if !self.exact {
+            odd |= starts & (slashes | bytes_equal(word, b'.'));
+        }
+        if self.backslash {
+            odd |= bytes_equal(word, b'\\');
+        }
+        if self.drop_params {
+            odd |= bytes_equal(word, b';');
+        }
+        odd == 0 && !(self.fold_case && word.to_le_bytes().iter().any(|byte| *byte >= 0x80 || byte.is_ascii_uppercase()))
     }
 
     #[cold]
@@ -421,6 +437,15 @@ impl fmt::Debug for KeyRules {
             .field("map_segment", &self.map_segment.is_some())
             .finish()
     }
+}
+
+/// The high bit of each byte of `word` that is `byte`, and of no other.
+#[inline]
+const fn bytes_equal(word: u64, byte: u8) -> u64 {
+    const LOWS: u64 = 0x7f7f_7f7f_7f7f_7f7f;
+    let differs = word ^ (0x0101_0101_0101_0101 * byte as u64);
+    // No carry leaves its byte, so nothing is mistaken for a match.
+    !(((differs & LOWS) + LOWS) | differs | LOWS)
 }
 
 /// Percent-decodes once; a broken escape is passed through, as common decoders do.
@@ -519,6 +544,32 @@ mod tests {
     fn a_canonical_path_is_borrowed() {
         for path in ["/", "/a", "/a/b.c/d e", "/ä"] {
             assert!(matches!(ResourceKey::parse(path).unwrap().path, Cow::Borrowed(_)), "{path}");
+        }
+    }
+
+    #[test]
+    fn the_fast_way_and_the_slow_way_agree() {
+        let parts =
+            ["", "a", ".", "..", ".a", "a.", "%", "%41", "ab%2Fcd", "\\", ";v", "A", "ä", "\0", "abcdefg", "abcdefgh"];
+        let all_rules = [
+            KeyRules::new().dots(Dots::Literal),
+            KeyRules::new().dots(Dots::Pop),
+            KeyRules::new().exact(),
+            KeyRules::new().dots(Dots::Skip).fold_case(),
+            KeyRules::new().dots(Dots::Skip).drop_params(),
+            KeyRules::new().dots(Dots::Skip).backslash_separates(Separator::Both),
+        ];
+        for rules in all_rules {
+            for at in 0..parts.len().pow(3) {
+                let [one, two, three] = [at, at / parts.len(), at / parts.len().pow(2)].map(|at| parts[at % parts.len()]);
+                let path = format!("/{one}/{two}/xyz/{three}");
+                let slow = rules.canonicalise(&path).unwrap();
+                assert_eq!(rules.key(&path).unwrap().path(), slow, "{path}");
+                assert!(!rules.is_canonical(path.as_bytes()) || path == slow, "{path}");
+                if [one, two, three].iter().all(|part| matches!(*part, "a" | "a." | "abcdefg" | "abcdefgh")) {
+                    assert!(rules.is_canonical(path.as_bytes()), "{path} would be copied");
+                }
+            }
         }
     }
 

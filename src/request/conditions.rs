@@ -4,6 +4,8 @@ mod parse;
 
 use std::{borrow::Cow, fmt, sync::Arc};
 
+use http::HeaderName;
+
 use self::parse::{Item, Parser};
 use super::{
     RequestError, RequestView, ResolveTargets, Role,
@@ -20,6 +22,10 @@ pub const MAX_CONDITIONS: usize = 256;
 
 const IF: &str = "If";
 const LOCK_TOKEN: &str = "Lock-Token";
+
+// Made once: as texts they would be parsed again on every write.
+static IF_NAME: HeaderName = HeaderName::from_static("if");
+static LOCK_TOKEN_NAME: HeaderName = HeaderName::from_static("lock-token");
 
 /// The conditions of a request, and the lock tokens that it submits.
 ///
@@ -105,7 +111,7 @@ impl<'r> Conditions<'r> {
         namespace: Option<&Cow<'r, str>>,
     ) -> Result<Self, RequestError> {
         let mut conditions = Self::NONE;
-        if let Some(header) = only(request, IF, "if")? {
+        if let Some(header) = only(request, IF, &IF_NAME)? {
             conditions.read_if(header, |tag| {
                 let (role, path) = match tag {
                     None => (Role::Target, Cow::Borrowed(request.uri.path())),
@@ -114,7 +120,7 @@ impl<'r> Conditions<'r> {
                 Ok(resolve_in(request, role, path, resolver, namespace)?.into_iter().collect())
             })?;
         }
-        if let Some(header) = only(request, LOCK_TOKEN, "lock-token")? {
+        if let Some(header) = only(request, LOCK_TOKEN, &LOCK_TOKEN_NAME)? {
             let state = coded_url(header)?;
             if let StateToken::Lock(token) = state {
                 conditions.submit(token)?;
@@ -319,7 +325,11 @@ impl Held {
 }
 
 /// The value of a header that may come once.
-fn only<'r>(request: RequestView<'r>, what: &'static str, name: &'static str) -> Result<Option<&'r [u8]>, RequestError> {
+fn only<'r>(
+    request: RequestView<'r>,
+    what: &'static str,
+    name: &'static HeaderName,
+) -> Result<Option<&'r [u8]>, RequestError> {
     let mut fields = request.headers.get_all(name).iter();
     let field = fields.next();
     match fields.next() {

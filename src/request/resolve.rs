@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, fmt, sync::Arc};
 
-use smallvec::{SmallVec, smallvec};
+use smallvec::SmallVec;
 
 use super::RequestView;
 use crate::lock::{KeyError, KeyRules, ResourceKey};
@@ -65,7 +65,7 @@ impl<'r> Resolved<'r> {
     /// One resource.
     #[must_use]
     pub fn key(key: ResourceKey<'r>) -> Self {
-        Self { keys: smallvec![key], known: Known::Unsure }
+        Self { keys: SmallVec::from_buf([key]), known: Known::Unsure }
     }
 
     /// Several resources: each is checked as if it stood alone. Those that come twice count twice towards the limit.
@@ -110,6 +110,7 @@ impl<'r> Resolved<'r> {
 
     /// The same resources in `namespace`, but for those that the resolver itself put into one.
     #[must_use]
+    #[inline]
     pub fn in_namespace(self, namespace: Option<&Cow<'r, str>>) -> Self {
         let Some(namespace) = namespace else { return self };
         let known = self.known;
