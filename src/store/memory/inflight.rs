@@ -64,7 +64,9 @@ impl Entry {
     }
 }
 
+// Two cache lines, which are fetched in pairs: neighbours in memory belong to other cores.
 #[derive(Debug)]
+#[repr(align(128))]
 pub(super) struct Shard {
     index: usize,
     writes: Mutex<Writes>,
