@@ -21,8 +21,8 @@ use axum::{
 use base64::prelude::{BASE64_STANDARD, Engine};
 use serde_json::Value;
 use tower_lock::{
-    Access, Admission, AuthorizeAsk, Authorizer, LockEndpoint, LockKind, LockLayer, LockRequest, Locks, MemoryStore, Owner,
-    Principal, locks::DefaultAuthorizer,
+    Access, Admission, AuthorizeAsk, Authorizer, DefaultAuthorizer, LockEndpoint, LockKind, LockLayer, LockRequest, Locks,
+    MemoryStore, Owner, Principal,
 };
 
 #[tokio::main]

@@ -121,8 +121,8 @@ pub use self::{
     endpoint::{EndpointLayer, LockEndpoint},
     lock::{Depth, HolderProof, KeyRules, Lock, LockId, LockKind, LockScope, LockToken, Owner, Principal, ResourceKey},
     locks::{
-        Access, Action, AuthorizeAsk, Authorizer, Caller, Granted, Limits, LockGuard, LockRequest, Locks, LocksBuilder,
-        Refusal, RefusalCode,
+        Access, Action, AuthorizeAsk, Authorizer, Caller, DefaultAuthorizer, Granted, Lifetimes, Limits, LockGuard,
+        LockRequest, Locks, LocksBuilder, Refusal, RefusalCode,
     },
     middleware::{Admission, LockLayer, LockService},
     request::{RequestView, ResolveTargets},
