@@ -187,6 +187,8 @@ pub async fn a_break_replaces_anothers_lock<F: Fixture>(fixture: &F) {
     let unknown = Ask::exclusive(EVE, "/b").replacing(Swap::Break(LockId::random())).go(&store).await;
     assert!(matches!(unknown, Acquired::Lost(_)), "a lock to be broken that is not there is 412, not {unknown:?}");
     let freeze = Ask::exclusive(ANN, "/f").kind(LockKind::Freeze).one(&store).await;
+    let thawed = Ask::exclusive(ANN, "/f").replacing(Swap::Own(freeze.token)).go(&store).await;
+    assert_eq!(thawed, Acquired::NotHolder, "a freeze is removed by a break, and by nobody's token");
     Ask::exclusive(BOB, "/f").replacing(Swap::Break(freeze.lock.id())).one(&store).await;
 }
 

@@ -56,6 +56,7 @@
 //! | quotas apply in the step that grants (G10) | [`quota`] |
 //! | `find` and its pages, hostile keys; `watch` | [`find`], [`watch`] |
 //! | every interleaving, with a history of who held what | [`races`] |
+//! | every outcome, against a naive model, step by step | [`lockstep`] |
 
 pub mod acquire;
 pub mod admission;
@@ -66,6 +67,7 @@ mod fixture;
 pub mod generations;
 mod kit;
 pub mod life;
+pub mod lockstep;
 mod model;
 pub mod quota;
 pub mod races;
@@ -217,6 +219,9 @@ macro_rules! __conformance_cases {
                 nothing_is_broken_under_a_hammer: Guarded,
                 nothing_is_broken_while_locks_expire: Guarded,
                 nothing_is_broken_in_a_crowd: Guarded,
+            }
+            lockstep {
+                the_store_keeps_step_with_the_model: Guarded,
             }
         }
     };

@@ -145,6 +145,8 @@ pub async fn a_break_with_grace_lets_the_holder_finish<F: Fixture>(fixture: &F) 
         }
         other => panic!("a lock being broken is not refreshed: {other:?}"),
     }
+    let slips = Ask::exclusive(ANN, "/a").replacing(Swap::Own(lock.token)).go(&store).await;
+    assert!(!matches!(slips, Acquired::Granted(_)), "nobody slips out of a break by replacing what is broken");
     fixture.advance(grain).await;
     assert!(seen(&store, &lock).await.is_none(), "it ends at the deadline");
     Ask::exclusive(BOB, "/a").one(&store).await;

@@ -68,13 +68,11 @@ impl State {
             return None;
         }
         let mark = self.marks.remove(at);
-        // Its tokens may have been given back, and the locks it replaces may have ended, while it waited.
+        // Its tokens may have been given back while it waited. A lock to be replaced that has ended meanwhile needs no end:
+        // the mark kept everybody else out.
         let used: Vec<LostLock> = mark.locks.iter().filter_map(|(parts, digest)| self.gone(parts, *digest)).collect();
         if !used.is_empty() {
             return Some(Acquired::Lost(used));
-        }
-        if mark.replaces.iter().any(|(id, _)| self.digest_of(*id).is_none()) {
-            return Some(Acquired::Lost(vec![LostLock::new(LostCause::Unknown)]));
         }
         Some(Acquired::Granted(self.grant(mark, now)))
     }
@@ -90,13 +88,17 @@ impl State {
         let repeats = |(lock, (parts, _)): (&Option<&Held>, &New)| {
             lock.is_some_and(|lock| {
                 let old = &lock.parts;
-                lock.breaking.is_none()
-                    && old.principal.as_ref() == request.principal
+                old.principal.as_ref() == request.principal
                     && (&old.root, old.scope, old.depth) == (&parts.root, parts.scope, parts.depth)
             })
         };
         if found.iter().zip(new).all(repeats) {
             return Some(Acquired::Repeated(found.into_iter().flatten().map(|lock| self.snapshot(lock, now)).collect()));
+        }
+        let gone = new.iter().zip(&found).filter(|pair| !repeats((pair.1, pair.0)));
+        let lost: Vec<LostLock> = gone.filter_map(|((parts, digest), _)| self.gone(parts, *digest)).collect();
+        if !lost.is_empty() {
+            return Some(Acquired::Lost(lost));
         }
         let id_in_use = |id: LockId| {
             self.locks.iter().map(|lock| &lock.parts).any(|parts| parts.id == id)
@@ -106,8 +108,7 @@ impl State {
         if found.iter().any(Option::is_some) || new.iter().any(|(parts, digest)| id_in_use(parts.id) || pending(*digest)) {
             return Some(Acquired::Taken);
         }
-        let lost: Vec<LostLock> = new.iter().filter_map(|(parts, digest)| self.gone(parts, *digest)).collect();
-        (!lost.is_empty()).then_some(Acquired::Lost(lost))
+        None
     }
 
     /// What is known of a proposed token or id that is used up.
@@ -130,6 +131,12 @@ impl State {
                         lost.push(self.lost(digest, request.principal));
                         continue;
                     };
+                    if let Some(broken) = &lock.breaking {
+                        // Nobody slips out of a break by replacing what is being broken.
+                        let own = lock.parts.principal.as_ref() == request.principal;
+                        lost.push(LostLock::new(if own { broken.cause } else { LostCause::Unknown }));
+                        continue;
+                    }
                     let seen = self.snapshot(lock, now);
                     if !request.proof.answers(&HolderClaim::new(&seen, true, request.principal)) {
                         return Err(Acquired::NotHolder);
@@ -175,10 +182,13 @@ impl State {
         (others.len() + mark.locks.len() > mark.quota.store).then_some(QuotaExceeded::Store)
     }
 
+    /// Whether a write is running that the locks to come would refuse, were it asked for now: a shared lock that has ended
+    /// vouches for nothing any more.
     fn waits(&self, mark: &Mark) -> bool {
-        self.writes.iter().any(|write| {
-            Some(write.id) != mark.within
-                && mark.locks.iter().any(|(parts, _)| rules::would_refuse(parts, &write.targets, &write.own))
+        self.writes.iter().filter(|write| Some(write.id) != mark.within).any(|write| {
+            let own: Vec<Arc<LockParts>> =
+                write.own.iter().filter(|own| self.digest_of(own.id).is_some()).cloned().collect();
+            mark.locks.iter().any(|(parts, _)| rules::would_refuse(parts, &write.targets, &own))
         })
     }
 

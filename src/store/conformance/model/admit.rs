@@ -58,14 +58,15 @@ impl State {
 
     /// Why `If` or `Lock-Token` is false; nothing when neither is.
     fn false_conditions(&self, write: &Write<'_>, key: &TokenKey, everything: &[Lock]) -> Option<Vec<LostLock>> {
-        let mine = |token: &LockToken| {
+        let live = |token: &LockToken| {
             let digest = key.digest(token);
             let id = self.locks.iter().find(|lock| lock.digest == digest)?.parts.id;
-            let lock = everything.iter().find(|lock| lock.id() == id)?;
-            write.proof.holds(&HolderClaim::new(lock, true, write.principal)).then_some(lock)
+            everything.iter().find(|lock| lock.id() == id)
         };
+        let mine =
+            |token: &LockToken| live(token).filter(|lock| write.proof.holds(&HolderClaim::new(lock, true, write.principal)));
         let covers = |lock: &Lock, key: &ResourceKey<'_>| rules::covers(lock.root(), lock.depth(), key);
-        let held = write.conditions.holds(|token, key| mine(token).is_some_and(|lock| covers(lock, key)));
+        let held = write.conditions.holds(|token, key| live(token).is_some_and(|lock| covers(lock, key)));
         let mut failed: Vec<LockToken> = held.failed().to_vec();
         let mut holds = held.is_true();
         match write.conditions.lock_token() {

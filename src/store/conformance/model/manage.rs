@@ -7,7 +7,7 @@ use super::{
     state::{Ending, Held, State},
 };
 use crate::{
-    lock::{Gone, HolderClaim, Lock, LostCause, LostLock, ResourceKey, Timestamp, TokenDigest, TokenKey, rules},
+    lock::{Gone, HolderClaim, Lock, LockKind, LostCause, LostLock, ResourceKey, Timestamp, TokenDigest, TokenKey, rules},
     store::{Authority, FinalTerm, Lifetime, LockEvent, Refresh, Refreshed, Release, Released, Which, WriteId},
 };
 
@@ -107,7 +107,7 @@ impl State {
             Authority::Holder { principal, proof } => {
                 proof.answers(&HolderClaim::new(&lock, matches!(which, Which::Token(_)), *principal))
             }
-            Authority::Principal(principal) => lock.principal() == Some(*principal),
+            Authority::Principal(principal) => lock.principal() == Some(*principal) && *lock.kind() != LockKind::Freeze,
             Authority::Guard | Authority::Break { .. } => true,
         }
     }

@@ -114,7 +114,7 @@ impl State {
         let (late, waiting): (Vec<Mark>, Vec<Mark>) = self.marks.drain(..).partition(|mark| mark.deadline <= now);
         self.marks = waiting;
         for mark in late {
-            let until = mark.deadline.after(mark.drain * 2);
+            let until = now.after(mark.drain * 2);
             self.cooling.extend(mark.locks.into_iter().map(|(parts, _)| Cooling { parts, until }));
         }
         self.cooling.retain(|cooling| cooling.until > now);
