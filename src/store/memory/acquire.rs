@@ -135,7 +135,7 @@ impl Edit<'_> {
                     };
                     let held = self.snapshot(slot);
                     let its_own =
-                        held.is_some_and(|lock| request.proof.holds(&HolderClaim::new(&lock, true, request.principal)));
+                        held.is_some_and(|lock| request.proof.answers(&HolderClaim::new(&lock, true, request.principal)));
                     if !its_own {
                         return Err(Acquired::NotHolder);
                     }
@@ -231,10 +231,11 @@ impl Edit<'_> {
                 return None;
             };
             // Ended locks use up nothing.
-            if self.table.next_due(self.now).is_none() {
+            if self.table.next_due(self.now).is_some() {
+                self.prune(BURY);
+            } else if self.bury_released_late() == 0 {
                 return Some(exceeded);
             }
-            self.prune(BURY);
         }
     }
 

@@ -223,12 +223,23 @@ impl Edit<'_> {
                 let again = self.now.after(self.core.lease.max(Duration::from_millis(1)));
                 let again = record.life_end.map_or(again, |end| again.min(end));
                 self.table.requeue(slot, Some(again));
+                self.table.overdue.insert(self.table.records.id(slot));
             } else {
                 self.bury(slot, End::Itself);
                 buried += 1;
             }
         }
         buried
+    }
+
+    /// Buries those that ended with the last write which held them beyond their own time; how many.
+    pub(super) fn bury_released_late(&mut self) -> usize {
+        let before = self.table.overdue.len();
+        for held in self.table.overdue.clone() {
+            // Refreshed or held, it stays; what has ended is taken out of the set as well.
+            self.living(held.slot);
+        }
+        before - self.table.overdue.len()
     }
 
     /// Tells watchers, if there are any.

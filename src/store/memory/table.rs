@@ -7,7 +7,7 @@
 use std::{
     borrow::Borrow,
     cmp::Ordering,
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     hash::{BuildHasherDefault, Hasher},
     ops::Bound,
     sync::Arc,
@@ -20,7 +20,7 @@ use super::{
     filter::{Filter, Tally},
     graveyard::{Asker, Graveyard, Memory},
     record::Record,
-    slab::Slab,
+    slab::{Slab, SlotId},
 };
 use crate::{
     lock::{
@@ -41,6 +41,8 @@ pub(super) struct Table {
     by_principal: HashMap<Option<Principal>, Vec<u32>>,
     /// Those that end by themselves, by the time at which to look at them.
     expiry: BTreeSet<(Timestamp, u32)>,
+    /// Those whose own time was up when they were looked at, while a write held them.
+    pub(super) overdue: HashSet<SlotId>,
     tally: Tally,
     pub(super) graveyard: Graveyard,
     pub(super) cooling: Cooling,
@@ -173,6 +175,7 @@ impl Table {
             by_id: HashMap::new(),
             by_principal: HashMap::new(),
             expiry: BTreeSet::new(),
+            overdue: HashSet::new(),
             tally: Tally::default(),
             graveyard: Graveyard::new(memory),
             cooling: Cooling::default(),
@@ -229,6 +232,7 @@ impl Table {
     /// Takes a lock or a mark out of every index and out of the filter. Writes it answers for are told that it ended.
     pub(super) fn unlink(&mut self, filter: &Filter, slot: u32) -> Option<Record> {
         self.requeue(slot, None);
+        self.overdue.remove(&self.records.id(slot));
         let record = self.records.remove(slot)?;
         record.pins.end();
         filter.remove(&mut self.tally, &record.parts.root);
