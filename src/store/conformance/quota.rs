@@ -57,6 +57,19 @@ pub async fn the_dead_do_not_count<F: Fixture>(fixture: &F) {
     Ask::exclusive(ANN, "/d").quota(1, 1).one(&store).await;
 }
 
+/// A lock that outlived its own end under a write does not count once that write has ended.
+pub async fn a_lock_held_late_does_not_count_afterwards<F: Fixture>(fixture: &F) {
+    let (store, grain) = (fixture.fresh().await, fixture.grain());
+    let lock = Ask::exclusive(ANN, "/a").living(grain * 10).one(&store).await;
+    let running = Wr::put(ANN, "/a/x").with(&lock).admitted(&store, "its own token").await;
+    fixture.advance(grain * 11).await;
+    let over = Ask::exclusive(ANN, "/b").quota(1, ANY);
+    assert_eq!(over.go(&store).await, Acquired::OverQuota(QuotaExceeded::Principal), "it lives under the write (G7)");
+    drop(running);
+    fixture.advance(fixture.write_lease()).await;
+    over.quota(1, 1).one(&store).await;
+}
+
 /// A conflict comes before a quota: who could not have the lock anyway hears that.
 pub async fn a_conflict_comes_before_a_quota<F: Fixture>(fixture: &F) {
     let store = fixture.fresh().await;
