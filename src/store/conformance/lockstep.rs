@@ -6,6 +6,7 @@
 
 mod pair;
 mod tally;
+mod words;
 
 use super::fixture::{Fixture, SteppedBack};
 

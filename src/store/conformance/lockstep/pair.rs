@@ -16,14 +16,13 @@ use super::{
         rng::Rng,
     },
     tally::Tally,
+    words::{brief, cause, kind, outcome, own_end, verdict},
 };
 use crate::{
-    lock::{
-        Depth, Gone, HolderProof, Lock, LockId, LockKind, LockScope, LockState, LockToken, LostCause, LostLock, Reach, rules,
-    },
+    lock::{Depth, Gone, HolderProof, Lock, LockId, LockKind, LockScope, LockState, LockToken, Reach, rules},
     store::{
-        Acquired, Authority, FinalTerm, Lifetime, LockQuery, LockStore, ManualClock, Permit, Quota, Refresh, Refreshed,
-        Release, Released, Span, StoreFuture, Verdict, Which,
+        Acquired, Authority, FinalTerm, Lifetime, LockQuery, LockStore, ManualClock, NewLock, Permit, Quota, Refresh,
+        Refreshed, Release, Released, Span, StoreFuture, Verdict, Which,
     },
 };
 
@@ -163,7 +162,7 @@ impl<'f, F: Fixture> Pair<'f, F> {
             // Again, word for word; or something else under the same token or id.
             0 | 1 => {
                 if let Some(known) = self.known.last() {
-                    ask = known.ask.clone();
+                    ask = Ask { within: None, ..known.ask.clone() };
                 }
             }
             2 => {
@@ -239,9 +238,9 @@ impl<'f, F: Fixture> Pair<'f, F> {
         }
     }
 
-    /// Whether a token is that of a mark. What is answered about one is a case of its own.
-    fn pends(&self, token: &LockToken) -> bool {
-        self.waiting.iter().flat_map(|waiting| &waiting.ask.locks).any(|lock| lock.token == *token)
+    /// Whether one of the marks is such. What is answered about a mark is a case of its own.
+    fn pends(&self, such: impl Fn(&NewLock) -> bool) -> bool {
+        self.waiting.iter().flat_map(|waiting| &waiting.ask.locks).any(such)
     }
 
     /// Whether the design leaves open which of two refusals comes first: a proposal that is partly gone and partly in use,
@@ -255,8 +254,11 @@ impl<'f, F: Fixture> Pair<'f, F> {
                 .any(|old| old.token == new.token || old.parts.id == new.parts.id)
         };
         let some_used = (0..ask.locks.len()).filter(|at| used(*at)).count();
-        let twice = ask.replaces.iter().any(|swap| matches!(swap, Swap::Own(token) if self.pends(token)));
-        twice || ask.locks.iter().any(|lock| self.pends(&lock.token)) || (some_used > 0 && some_used < ask.locks.len())
+        let twice =
+            ask.replaces.iter().any(|swap| matches!(swap, Swap::Own(token) if self.pends(|lock| lock.token == *token)));
+        twice
+            || ask.locks.iter().any(|lock| self.pends(|mark| mark.token == lock.token))
+            || (some_used > 0 && some_used < ask.locks.len())
     }
 
     fn remember(&mut self, ask: &Ask) {
@@ -342,7 +344,11 @@ impl<'f, F: Fixture> Pair<'f, F> {
     }
 
     async fn refresh(&mut self, tally: &mut Tally) {
-        let Some(held) = self.some().filter(|held| !self.pends(&held.token)) else { return };
+        let Some(held) =
+            self.some().filter(|held| !self.pends(|lock| lock.token == held.token || lock.parts.id == held.lock.id()))
+        else {
+            return;
+        };
         let grain = self.fixture.grain();
         let span = self.rng.pick(&[Span::Same, Span::For(grain * 5), Span::For(grain * 200), Span::Endless]);
         let who = if self.rng.chance(85) { held.who } else { self.who() };
@@ -375,12 +381,13 @@ impl<'f, F: Fixture> Pair<'f, F> {
     }
 
     async fn release(&mut self, tally: &mut Tally) {
-        let Some(mut held) = self.some() else { return };
+        let Some(mut held) =
+            self.some().filter(|held| !self.pends(|lock| lock.token == held.token || lock.parts.id == held.lock.id()))
+        else {
+            return;
+        };
         if self.rng.chance(5) {
             held.token = LockToken::random();
-        }
-        if self.pends(&held.token) {
-            return;
         }
         let who = if self.rng.chance(85) { held.who } else { self.who() };
         let (who, other) = (principal(who), key(self.path()));
@@ -515,80 +522,4 @@ async fn poll_once<T>(future: &mut StoreFuture<T>) -> Option<T> {
         })
     })
     .await
-}
-
-/// A lock's end as it was given: while it is in use, stores say how long it lives at least.
-fn own_end(lock: &Lock) -> Option<Option<Duration>> {
-    (!lock.in_use()).then(|| lock.expires_at().map(|end| end.since(lock.life().seen_at)))
-}
-
-fn brief(ask: &Ask) -> String {
-    let lock = |new: &crate::store::NewLock| {
-        let parts = &new.parts;
-        format!("{} {} {:?} {:?} {:?}", parts.id, parts.root, parts.scope, parts.depth, parts.kind)
-    };
-    let locks: Vec<String> = ask.locks.iter().map(lock).collect();
-    let swaps: Vec<String> = ask
-        .replaces
-        .iter()
-        .map(|swap| match swap {
-            Swap::Own(_) => "own".to_owned(),
-            Swap::Break(id) => format!("break {id}"),
-        })
-        .collect();
-    format!("{:?} {locks:?} {swaps:?} {:?} {:?} {:?}", ask.who, ask.lifetime, ask.drain, ask.within.is_some())
-}
-
-fn ids(locks: &[Lock]) -> Vec<LockId> {
-    let mut ids: Vec<LockId> = locks.iter().map(Lock::id).collect();
-    ids.sort();
-    ids
-}
-
-fn cause(lost: &LostLock) -> &'static str {
-    // A lock that is broken to be replaced may be told either way.
-    if lost.cause == LostCause::Replaced { LostCause::Broken.as_str() } else { lost.cause.as_str() }
-}
-
-fn causes(lost: &[LostLock]) -> Vec<&'static str> {
-    lost.iter().map(cause).collect()
-}
-
-fn outcome(answered: &Acquired) -> String {
-    match answered {
-        Acquired::Granted(locks) => format!("granted {:?}", ids(locks)),
-        Acquired::Repeated(locks) => format!("repeated {:?}", ids(locks)),
-        Acquired::Conflict(conflict) => format!("conflict {:?} {}", ids(&conflict.blockers), conflict.truncated),
-        Acquired::Busy { .. } => "busy".to_owned(),
-        Acquired::OverQuota(whose) => format!("over {whose:?}"),
-        Acquired::Taken => "taken".to_owned(),
-        Acquired::Lost(lost) => format!("lost {:?}", causes(lost)),
-        Acquired::NotHolder => "not the holder".to_owned(),
-    }
-}
-
-fn kind(answered: &Acquired) -> &'static str {
-    match answered {
-        Acquired::Granted(_) => "acquire granted",
-        Acquired::Repeated(_) => "acquire repeated",
-        Acquired::Conflict(_) => "acquire conflict",
-        Acquired::Busy { .. } => "acquire busy",
-        Acquired::OverQuota(_) => "acquire over quota",
-        Acquired::Taken => "acquire taken",
-        Acquired::Lost(_) => "acquire lost",
-        Acquired::NotHolder => "acquire not holder",
-    }
-}
-
-fn verdict(verdict: &Verdict) -> String {
-    match verdict {
-        Verdict::Admitted(admitted) => format!("admitted, answering for {:?}", admitted.answered.as_deref().map(ids)),
-        Verdict::Refused(refused) => format!(
-            "refused by {:?} {} {} {:?}",
-            ids(&refused.blockers),
-            refused.truncated,
-            refused.condition_failed,
-            causes(&refused.lost)
-        ),
-    }
 }
