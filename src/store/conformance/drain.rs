@@ -79,6 +79,21 @@ pub async fn a_grant_waits_for_no_other_write<F: Fixture>(fixture: &F) {
     drop((running, member, below));
 }
 
+/// A write that another shared lock excused is waited for once that lock has ended: the new one would refuse it now.
+pub async fn an_excuse_ends_with_the_lock_that_gave_it<F: Fixture>(fixture: &F) {
+    let rule = "when `acquire` answers granted, no write that the lock would refuse still runs (G3)";
+    let store = fixture.fresh().await;
+    let other = Wr::put(EVE, "/z").admitted(&store, "nothing is locked").await;
+    let held = Ask::shared(BOB, "/a").one(&store).await;
+    let excused = Wr::put(BOB, "/a/b").with(&held).admitted(&store, "its own lock answers").await;
+    let mut coming = marked(&store, &Ask::shared(ANN, "/")).await;
+    held.end(&store).await;
+    drop(other);
+    still_pending(&mut coming, rule).await;
+    drop(excused);
+    granted(answer(coming).await, "both writes have ended");
+}
+
 /// A mark refuses as the lock would, is shown as pending with a deadline, and conflicts as the lock would.
 pub async fn a_mark_refuses_and_conflicts_as_the_lock<F: Fixture>(fixture: &F) {
     let (store, drain) = (fixture.fresh().await, fixture.grain() * 10);

@@ -139,6 +139,7 @@ macro_rules! __conformance_cases {
             drain {
                 a_grant_waits_for_the_writes_it_would_refuse: Guarded,
                 a_grant_waits_for_no_other_write: Guarded,
+                an_excuse_ends_with_the_lock_that_gave_it: Guarded,
                 a_mark_refuses_and_conflicts_as_the_lock: Guarded,
                 the_token_of_a_mark_answers_for_nothing: Guarded,
                 life_starts_at_the_grant: Guarded,

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     lock::{Depth, HolderClaim, Lock, LockParts, LostCause, LostLock, Timestamp, TokenDigest},
-    store::{Acquire, Acquired, Conflict, Lifetime, NewLock, QuotaExceeded, Replaces, StoreFuture},
+    store::{Acquire, Acquired, Conflict, Lifetime, NewLock, QuotaExceeded, Replaces, StoreFuture, WriteId},
 };
 
 /// Ended locks in the way of an acquire that it buries; more than these only count as ended, for good.
@@ -37,12 +37,14 @@ pub(super) struct Plan {
     pub(super) marks: Vec<SlotId>,
     pub(super) replaces: Vec<Successor>,
     pub(super) lifetime: Lifetime,
+    /// The caller's own write, which is not waited for.
+    pub(super) within: Option<WriteId>,
 }
 
 /// What the first step of an acquire comes to.
 enum Step {
     Done(Acquired),
-    Wait(Plan, Arc<Latch>, Vec<crate::store::WriteId>, Timestamp),
+    Wait(Plan, Arc<Latch>, Vec<WriteId>, Timestamp),
 }
 
 impl Core {
@@ -253,7 +255,7 @@ impl Edit<'_> {
         let marks = request.locks.iter().zip(digests);
         let marks: Vec<u32> = marks.map(|(new, digest)| self.mark(&new.parts, *digest, request.lifetime, until)).collect();
         let ids = marks.iter().map(|slot| self.table.records.id(*slot)).collect();
-        let plan = Plan { marks: ids, replaces, lifetime: request.lifetime };
+        let plan = Plan { marks: ids, replaces, lifetime: request.lifetime, within: request.within };
         let Some(registry) = registry else { return Step::Done(self.carry_out(plan)) };
         // The marks stand, and now each shard is looked through: a write is either seen here or sees them.
         if !may_wait {

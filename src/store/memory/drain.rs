@@ -53,17 +53,35 @@ impl Future for Draining {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        let drained = this.latch.poll(cx).is_ready();
-        if !drained && Pin::new(&mut this.deadline).poll(cx).is_pending() {
-            return Poll::Pending;
+        loop {
+            let drained = this.latch.poll(cx).is_ready();
+            if !drained && Pin::new(&mut this.deadline).poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+            let Some(plan) = this.plan.take() else { return Poll::Pending };
+            let (latch, drain) = (&this.latch, this.drain);
+            let end = this.core.edit(|edit| {
+                if drained { edit.finish(plan, latch, drain) } else { Outcome::Answer(edit.give_up(&plan, latch, drain)) }
+            });
+            match end {
+                Outcome::Answer(answer) => {
+                    this.detach();
+                    return Poll::Ready(Ok(answer));
+                }
+                Outcome::Wait(plan, writes) => {
+                    this.plan = Some(plan);
+                    this.writes = writes;
+                }
+            }
         }
-        let Some(plan) = this.plan.take() else { return Poll::Pending };
-        let (latch, drain) = (&this.latch, this.drain);
-        let answer =
-            this.core.edit(|edit| if drained { edit.finish(plan, latch, drain) } else { edit.give_up(&plan, latch, drain) });
-        this.detach();
-        Poll::Ready(Ok(answer))
     }
+}
+
+/// What a wait comes to.
+enum Outcome {
+    Answer(Acquired),
+    /// More writes have to end.
+    Wait(Plan, Vec<WriteId>),
 }
 
 impl Drop for Draining {
@@ -76,10 +94,17 @@ impl Drop for Draining {
 }
 
 impl Edit<'_> {
-    /// Grants, if every mark still stands.
-    fn finish(&mut self, plan: Plan, latch: &Latch, drain: Duration) -> Acquired {
+    /// Grants, if every mark still stands and would refuse no write that runs. It may, though all that it waited for
+    /// have ended: one was excused by another shared lock, which has ended since.
+    fn finish(&mut self, plan: Plan, latch: &Arc<Latch>, drain: Duration) -> Outcome {
         let stands = plan.marks.iter().all(|mark| self.table.records.has(*mark) && self.living(mark.slot).is_some());
-        if stands { self.carry_out(plan) } else { self.give_up(&plan, latch, drain) }
+        if !stands {
+            return Outcome::Answer(self.give_up(&plan, latch, drain));
+        }
+        match self.core.registry.as_ref().map(|registry| registry.attach(latch, plan.within)) {
+            Some(writes) if !writes.is_empty() => Outcome::Wait(plan, writes),
+            _ => Outcome::Answer(self.carry_out(plan)),
+        }
     }
 
     fn give_up(&mut self, plan: &Plan, latch: &Latch, drain: Duration) -> Acquired {
