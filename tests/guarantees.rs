@@ -12,7 +12,7 @@ use std::{
 use http::{Request, Response};
 use support::{
     Call, Mode, ProbeError, Rigged, SECOND, Text, by, holding, lock, lock_for, locks_of_users, poll_once, probe, request,
-    send, stores::memory, with,
+    send, stores::memory, until, with,
 };
 use tokio::sync::Semaphore;
 use tower::{Service, ServiceExt};
@@ -103,9 +103,7 @@ async fn g3_no_overtaking_a_lock_is_granted_only_after_the_writes_that_it_would_
     let service = LockLayer::new(locks.clone()).layer(stalled(&gate));
     // Two ordinary writers of one resource: neither refuses nor delays the other.
     let writes = [(); 2].map(|()| tokio::spawn(service.clone().oneshot(request("PUT", "/docs/7"))));
-    while store.stats().in_flight < 2 {
-        tokio::task::yield_now().await;
-    }
+    until("two writes in flight", || store.stats().in_flight == 2).await;
     let acquirer = locks.clone();
     let ask = LockRequest::exclusive("/docs").draining(HOUR);
     let acquiring = tokio::spawn(async move { acquirer.acquire(ask).await });

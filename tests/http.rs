@@ -158,6 +158,8 @@ async fn expect_100_continue_gets_the_refusal_and_no_100() {
                 wire.send(&head(path)).await;
                 let (status, _) = wire.next().await.unwrap();
                 assert!(status == 423 || status == 400, "{path}: {status}");
+                wire.stream.shutdown().await.unwrap();
+                assert_eq!(wire.next().await, None, "no 100 afterwards either");
             }
             // The same to a free resource is asked for its body.
             let mut wire = Wire::to(address).await;

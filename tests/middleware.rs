@@ -15,11 +15,11 @@ use std::{
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
 use http_body::Body;
-use http_body_util::{BodyExt, Empty, Full, combinators::BoxBody};
+use http_body_util::{BodyExt, Either, Empty, Full, combinators::BoxBody};
 use support::{
     Answer, Call, Mode, ProbeError, Rigged, Text,
     bodies::{Odd, Untouchable},
-    holding, lock, poll_once, probe, request, send,
+    holding, lock, poll_once, probe, request, send, until, with,
 };
 use tower::{Service, ServiceExt};
 use tower_layer::Layer;
@@ -162,7 +162,7 @@ async fn bodies_of_any_type_go_through() {
     through(|| Odd::new(["x"], None), || Odd::new(["he", "llo"], None)).await;
     through(|| Untouchable, full).await;
     // Neither `Send` nor a body at all.
-    through(|| std::rc::Rc::new(()), || http_body_util::Either::<_, Full<Bytes>>::Left(full())).await;
+    through(|| std::rc::Rc::new(()), || Either::<_, Full<Bytes>>::Left(full())).await;
 }
 
 #[tokio::test]
@@ -257,8 +257,14 @@ async fn a_write_is_in_flight_until_its_body_ends_where_the_layer_says_so() {
         assert_eq!(store.stats().in_flight, 1);
         let busy = locks.acquire(LockRequest::exclusive("/a").draining(Duration::ZERO)).await.unwrap_err();
         assert_eq!(busy.status(), 409);
-        assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "onetwo");
-        assert_eq!(store.stats().in_flight, 0);
+        let mut body = Box::pin(response.into_body());
+        for expected in ["one", "two"] {
+            assert_eq!(store.stats().in_flight, 1);
+            assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), expected);
+        }
+        assert!(body.frame().await.is_none());
+        assert_eq!(store.stats().in_flight, 0, "a body that has ended keeps nothing, however long it is kept");
+        drop(body);
 
         let response = long.clone().oneshot(request("PUT", "/b")).await.unwrap();
         drop(response);
@@ -362,9 +368,7 @@ async fn a_write_whose_lease_has_lapsed_is_stopped() {
         let probe = probe(move |_: Request<Text>| Stuck(stuck.clone()));
         let service = LockLayer::new(Locks::new(Rigged::all(leases.clone(), mode))).layer(probe);
         let answer = tokio::spawn(service.oneshot(request("PUT", "/a")));
-        while leases.0.waker.lock().unwrap().is_none() {
-            tokio::task::yield_now().await;
-        }
+        until("the lease is watched", || leases.0.waker.lock().unwrap().is_some()).await;
         assert!(!dropped.load(Ordering::SeqCst) && leases.0.ended.load(Ordering::SeqCst) == 0);
         leases.0.lapsed.store(true, Ordering::SeqCst);
         leases.0.waker.lock().unwrap().take().unwrap().wake();
@@ -503,6 +507,41 @@ async fn open_writes_go_on_without_the_store_and_each_one_is_told_of() {
         assert!(heard.len() == 2 && heard[0].starts_with("write to /a let through unchecked: "), "{heard:?}");
         assert_eq!(found.lock().unwrap()[0].as_ref().unwrap().write_id(), None);
     }
+}
+
+#[tokio::test]
+async fn a_refused_body_is_read_on_only_where_the_layer_says_so_and_the_client_is_not_waiting_for_a_100() {
+    for (_, locks) in stores() {
+        lock(&locks, "/locked", Depth::Infinity).await;
+        let plain = LockLayer::new(locks.clone()).layer(probe(async |_: Request<Odd>| saved_odd()));
+        let reading = LockLayer::new(locks).read_on(8).layer(probe(async |_: Request<Odd>| saved_odd()));
+        for (name, path, expect, polls) in [
+            ("plain", "/locked", false, 0),
+            ("reading", "/locked", false, 3),
+            ("reading", "/locked", true, 0),
+            ("reading", "/free", false, 0),
+        ] {
+            let body = Odd::new(["four", "more", "over", "and on"], None);
+            let polled = body.polled();
+            let request = request("PUT", path).map(|_| body);
+            let request = if expect { with(request, "expect", "100-continue") } else { request };
+            let service = if name == "plain" { Either::Left(plain.clone()) } else { Either::Right(reading.clone()) };
+            let response = match service {
+                Either::Left(service) => service.oneshot(request).await.unwrap().status(),
+                Either::Right(service) => service.oneshot(request).await.unwrap().status(),
+            };
+            assert_eq!(response.as_u16(), if path == "/locked" { 423 } else { 200 });
+            for _ in 0..20 {
+                tokio::task::yield_now().await;
+            }
+            // Past the limit it stops: at the third frame here.
+            assert_eq!(polled.load(Ordering::SeqCst), polls, "{name} {path} {expect}");
+        }
+    }
+}
+
+fn saved_odd() -> Result<Response<Text>, ProbeError> {
+    Ok(Response::new(Text::default()))
 }
 
 #[tokio::test]

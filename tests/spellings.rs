@@ -196,6 +196,43 @@ async fn g1_what_servers_decode_in_options_is_folded_in_options() {
     }
 }
 
+#[tokio::test]
+async fn g1_where_the_host_selects_the_resource_no_spelling_of_the_host_goes_by_the_lock() {
+    let locks = Locks::builder(MemoryStore::new()).namespace_by_host().build();
+    drop(locks.acquire(LockRequest::exclusive(LOCKED).namespace("a.example")).await.unwrap());
+    let on = |target: &str, host: &'static str| with(request("PUT", target), "host", host);
+    for (target, host, expected) in [
+        (LOCKED, "a.example", Locked),
+        (LOCKED, "A.EXAMPLE", Locked),
+        (LOCKED, "a.example.", Locked),
+        (LOCKED, "a.example:80", Locked),
+        (LOCKED, "a.example:443", Locked),
+        ("http://A.example:80/docs//locked", "a.example", Locked),
+        (LOCKED, "b.example", Served),
+        (LOCKED, "a.example:8080", Served),
+        // Which of two hosts the service reads, nobody knows.
+        ("http://b.example/docs/locked", "a.example", Ambiguous),
+        ("http://a.example/docs/locked", "b.example", Ambiguous),
+        (LOCKED, "a.example, b.example", Malformed),
+        (LOCKED, "a.example/", Malformed),
+    ] {
+        assert_eq!(outcome(&locks, on(target, host)).await, expected, "{target} on {host}");
+    }
+    let twice = with(on(LOCKED, "b.example"), "host", "a.example");
+    assert_eq!(outcome(&locks, twice).await, Malformed);
+    assert_eq!(outcome(&locks, request("PUT", "http://a.example/docs/locked")).await, Locked, "without the field");
+    for (destination, expected) in [
+        ("http://b.example/docs/free", Served),
+        ("/docs/locked", Served),
+        ("http://a.example/docs/locked", Ambiguous),
+        ("http://a.example:8080/docs/locked", Ambiguous),
+        ("http:///docs/locked", Ambiguous),
+    ] {
+        let copy = with(request("COPY", "/docs/free"), "host", "b.example");
+        assert_eq!(outcome(&locks, with(copy, "destination", destination)).await, expected, "{destination}");
+    }
+}
+
 /// Whatever waits before the service, the probe is called only when ready, and not at all for a refusal.
 #[tokio::test]
 async fn a_refused_spelling_leaves_the_ready_service_ready() {

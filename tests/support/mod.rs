@@ -126,4 +126,15 @@ pub fn poll_once<F: Future>(future: std::pin::Pin<&mut F>) -> std::task::Poll<F:
     future.poll(&mut std::task::Context::from_waker(std::task::Waker::noop()))
 }
 
+/// Lets other tasks run until `reached`; a test whose guarantee is broken fails here instead of waiting for ever.
+pub async fn until(what: &str, mut reached: impl FnMut() -> bool) {
+    for _ in 0..10_000 {
+        if reached() {
+            return;
+        }
+        tokio::task::yield_now().await;
+    }
+    panic!("never: {what}");
+}
+
 pub const SECOND: Duration = Duration::from_secs(1);
