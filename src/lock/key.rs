@@ -3,7 +3,11 @@
 //! Two URIs that a common server maps to the same resource have the same key. Too coarse a key costs a spurious 423,
 //! too fine a one is a way round a lock, so where servers disagree the rules fold.
 
+mod scan;
+
 use std::{borrow::Cow, fmt, sync::Arc};
+
+use self::scan::{all_words, bytes_equal, is_plain};
 
 /// The canonical path of a resource, with an optional namespace (a tenant, a host).
 ///
@@ -318,38 +322,26 @@ impl KeyRules {
         if path.first() != Some(&b'/') || (path.len() > 1 && path.last() == Some(&b'/') && !self.exact) {
             return false;
         }
-        // Eight bytes at a time; the one before them tells whether the first of them starts a segment.
-        let mut after_slash = false;
-        let mut words = path.chunks_exact(8);
-        for word in words.by_ref() {
-            let word = u64::from_le_bytes(word.try_into().expect("chunks of eight"));
-            if !self.is_plain(word, &mut after_slash) {
-                return false;
-            }
+        // Asked once, not for each word: most rules have no option set.
+        if self.exact | self.backslash | self.drop_params | self.fold_case {
+            return all_words(path, |word, before| self.is_left(word, before));
         }
-        let mut rest = [b'a'; 8];
-        rest[..words.remainder().len()].copy_from_slice(words.remainder());
-        self.is_plain(u64::from_le_bytes(rest), &mut after_slash)
+        all_words(path, is_plain)
     }
 
-    /// Whether nothing in eight bytes of a path needs a closer look: no escape, no NUL, no empty segment or one that
-    /// starts with a dot, and nothing that an option rewrites.
-    #[inline]
-    fn is_plain(&self, word: u64, after_slash: &mut bool) -> bool {
-        let slashes = bytes_equal(word, b'/');
-        let starts = (slashes << 8) | if *after_slash { 0x80 } else { 0 };
-        *after_slash = slashes >> 63 != 0;
-        let mut odd = bytes_equal(word, b'%') | bytes_equal(word, 0);
-        if !self.exact {
-            odd |= starts & (slashes | bytes_equal(word, b'.'));
-        }
+    /// Whether nothing in eight bytes of a path needs a closer look, under whatever options.
+    fn is_left(&self, word: u64, before: &mut u64) -> bool {
+        let plain = is_plain(word, before);
+        let mut odd = 0;
         if self.backslash {
             odd |= bytes_equal(word, b'\\');
         }
         if self.drop_params {
             odd |= bytes_equal(word, b';');
         }
-        odd == 0 && !(self.fold_case && word.to_le_bytes().iter().any(|byte| *byte >= 0x80 || byte.is_ascii_uppercase()))
+        let segments = if self.exact { (bytes_equal(word, b'%') | bytes_equal(word, 0)) == 0 } else { plain };
+        let cased = |byte: &u8| *byte >= 0x80 || byte.is_ascii_uppercase();
+        segments && odd == 0 && !(self.fold_case && word.to_le_bytes().iter().any(cased))
     }
 
     #[cold]
@@ -437,15 +429,6 @@ impl fmt::Debug for KeyRules {
             .field("map_segment", &self.map_segment.is_some())
             .finish()
     }
-}
-
-/// The high bit of each byte of `word` that is `byte`, and of no other.
-#[inline]
-const fn bytes_equal(word: u64, byte: u8) -> u64 {
-    const LOWS: u64 = 0x7f7f_7f7f_7f7f_7f7f;
-    let differs = word ^ (0x0101_0101_0101_0101 * byte as u64);
-    // No carry leaves its byte, so nothing is mistaken for a match.
-    !(((differs & LOWS) + LOWS) | differs | LOWS)
 }
 
 /// Percent-decodes once; a broken escape is passed through, as common decoders do.
