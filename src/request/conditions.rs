@@ -4,7 +4,7 @@ mod parse;
 
 use std::{borrow::Cow, fmt, sync::Arc};
 
-use http::HeaderName;
+use http::{HeaderMap, HeaderName};
 
 use self::parse::{Item, Parser};
 use super::{
@@ -98,6 +98,12 @@ pub enum Held {
 impl<'r> Conditions<'r> {
     /// No conditions, no tokens.
     pub const NONE: Self = Self { lists: Vec::new(), tokens: Vec::new(), lock_token: None };
+
+    /// Whether there are any in `headers`, well-formed or not.
+    #[inline]
+    pub(crate) fn are_in(headers: &HeaderMap) -> bool {
+        !headers.is_empty() && (headers.contains_key(&IF_NAME) || headers.contains_key(&LOCK_TOKEN_NAME))
+    }
 
     /// The conditions of `request`. Lists without a tag are about the request target. Without either header this
     /// allocates nothing and does not ask the resolver.

@@ -1,36 +1,58 @@
 //! Which resources a write may change: the method table of the rules, as one function.
 
-use std::{borrow::Cow, ops::Deref};
+use std::{borrow::Cow, mem, ops::Deref, slice};
 
 use http::Method;
 use smallvec::SmallVec;
 
-use super::{RequestError, RequestView, ResolveTargets, Resolved, Role, destination::destination_path, resolve::resolve_in};
-use crate::lock::{Effect, Gone, Reach, ResourceKey, Target};
+use super::{Ask, RequestError, RequestView, ResolveTargets, Role, destination::destination_path, resolve::resolve_in};
+use crate::lock::{Effect, Gone, Membership, Reach, ResourceKey, Target};
 
 /// The most resources one write may name; a resolver that names more has the request refused with 400.
 pub const MAX_TARGETS: usize = 1_000;
 
 /// What a write may change. Dereferences to the slice of [`Target`]s: first those of the request target, then those of
 /// the `Destination`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Targets<'r> {
-    list: SmallVec<[Target<'r>; 2]>,
+    list: List<'r>,
     // Where those of the `Destination` begin.
     destination: usize,
+}
+
+/// Mostly one, and then made where it is to stay; two for a MOVE.
+#[derive(Clone, Debug)]
+enum List<'r> {
+    One(Target<'r>),
+    Two([Target<'r>; 2]),
+    Many(Vec<Target<'r>>),
+}
+
+impl<'r> List<'r> {
+    fn push(&mut self, target: Target<'r>) {
+        *self = match mem::replace(self, Self::Many(Vec::new())) {
+            Self::Many(list) if list.is_empty() => Self::One(target),
+            Self::One(first) => Self::Two([first, target]),
+            Self::Two([first, second]) => Self::Many(vec![first, second, target]),
+            Self::Many(mut list) => {
+                list.push(target);
+                Self::Many(list)
+            }
+        };
+    }
 }
 
 impl<'r> Targets<'r> {
     /// The targets that come from the request target.
     #[must_use]
     pub fn of_target(&self) -> &[Target<'r>] {
-        &self.list[..self.destination]
+        &self[..self.destination]
     }
 
     /// The targets that come from the `Destination`.
     #[must_use]
     pub fn of_destination(&self) -> &[Target<'r>] {
-        &self.list[self.destination..]
+        &self[self.destination..]
     }
 
     /// The same targets, owning their text: good for any lifetime.
@@ -39,33 +61,75 @@ impl<'r> Targets<'r> {
         let own = |target: Target<'r>| -> Target<'o> {
             Target { key: target.key.into_owned(), effect: target.effect, membership: target.membership }
         };
-        Targets { list: self.list.into_iter().map(own).collect(), destination: self.destination }
+        let list = match self.list {
+            List::One(target) => List::One(own(target)),
+            List::Two(both) => List::Two(both.map(own)),
+            List::Many(list) => List::Many(list.into_iter().map(own).collect()),
+        };
+        Targets { list, destination: self.destination }
     }
 
-    fn add(&mut self, resolved: Resolved<'r>, target: fn(ResourceKey<'r>) -> Target<'r>) -> Result<(), RequestError> {
-        for key in resolved {
-            if self.list.len() == MAX_TARGETS {
+    /// What comes from the request target, where nothing comes from elsewhere.
+    #[inline(never)]
+    fn of(
+        keys: impl IntoIterator<Item = ResourceKey<'r>>,
+        effect: Effect,
+        membership: Membership,
+    ) -> Result<Self, RequestError> {
+        let mut targets = Self::default();
+        targets.add(keys, effect, membership)?;
+        targets.destination = targets.len();
+        Ok(targets)
+    }
+
+    fn add(
+        &mut self,
+        keys: impl IntoIterator<Item = ResourceKey<'r>>,
+        effect: Effect,
+        membership: Membership,
+    ) -> Result<(), RequestError> {
+        for key in keys {
+            if self.len() == MAX_TARGETS {
                 return Err(RequestError::TooMany { what: "resources in one write", limit: MAX_TARGETS });
             }
-            self.list.push(target(key));
+            self.list.push(Target { key, effect, membership });
         }
         Ok(())
     }
 }
 
+impl Default for Targets<'_> {
+    fn default() -> Self {
+        Self { list: List::Many(Vec::new()), destination: 0 }
+    }
+}
+
+impl PartialEq for Targets<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.destination == other.destination && **self == **other
+    }
+}
+
+impl Eq for Targets<'_> {}
+
 impl<'r> Deref for Targets<'r> {
     type Target = [Target<'r>];
 
+    #[inline]
     fn deref(&self) -> &[Target<'r>] {
-        &self.list
+        match &self.list {
+            List::One(target) => slice::from_ref(target),
+            List::Two(both) => both,
+            List::Many(list) => list,
+        }
     }
 }
 
 impl<'r> FromIterator<Target<'r>> for Targets<'r> {
     /// Targets that all come from the request target.
     fn from_iter<I: IntoIterator<Item = Target<'r>>>(targets: I) -> Self {
-        let list: SmallVec<_> = targets.into_iter().collect();
-        Self { destination: list.len(), list }
+        let list: Vec<_> = targets.into_iter().collect();
+        Self { destination: list.len(), list: List::Many(list) }
     }
 }
 
@@ -88,42 +152,65 @@ impl<'r> FromIterator<Target<'r>> for Targets<'r> {
 /// # Errors
 /// A path without a key; a `Destination` that is malformed or that services read in different ways, where the method
 /// heeds one; more than [`MAX_TARGETS`] resources. Answered 400.
+#[inline]
 pub fn targets<'r>(
     request: RequestView<'r>,
     resolver: &dyn ResolveTargets,
     namespace: Option<&Cow<'r, str>>,
 ) -> Result<Targets<'r>, RequestError> {
-    let unlink = if resolver.reaches_below() { Target::unlink } else { Target::write_member };
-    let target = || resolve_in(request, Role::Target, Cow::Borrowed(request.uri.path()), resolver, namespace);
-    let mut targets = Targets::default();
-
-    match *request.method {
-        Method::PUT | Method::PATCH => {
-            let target = target()?;
-            let effect = if target.is_existing() { Target::write } else { Target::write_member };
-            targets.add(target, effect)?;
-        }
-        Method::POST => targets.add(target()?, Target::write_member)?,
-        Method::DELETE => targets.add(target()?, unlink)?,
-        _ => match request.method.as_str() {
-            "PROPPATCH" => targets.add(target()?, Target::write)?,
-            "MKCOL" => targets.add(target()?, Target::write_member)?,
-            method => {
-                let destination = destination_path(request.headers)?;
-                // The source of a COPY is only read.
-                if !(method == "COPY" && destination.is_some()) {
-                    targets.add(target()?, unlink)?;
-                }
-                targets.destination = targets.list.len();
-                if let Some(path) = destination {
-                    targets.add(resolve_in(request, Role::Destination, path, resolver, namespace)?, unlink)?;
-                }
-                return Ok(targets);
+    let (effect, membership, existing) = match *request.method {
+        Method::PUT | Method::PATCH => (Effect::Write, Membership::Changed, Membership::Kept),
+        Method::POST => (Effect::Write, Membership::Changed, Membership::Changed),
+        Method::DELETE => (unlinking(resolver), Membership::Changed, Membership::Changed),
+        _ => return targets_of_other(request, resolver, namespace),
+    };
+    match resolver.resolve(&Ask::target(request)) {
+        Ok(resolved) if namespace.is_none() => {
+            let membership = if resolved.is_existing() { existing } else { membership };
+            match resolved.single() {
+                // Mostly this: what was resolved is moved once, to where it stays.
+                Ok(key) => Ok(Targets { list: List::One(Target { key, effect, membership }), destination: 1 }),
+                Err(keys) => Targets::of(keys, effect, membership),
             }
-        },
+        }
+        Ok(resolved) => {
+            let membership = if resolved.is_existing() { existing } else { membership };
+            Targets::of(resolved.in_namespace(namespace), effect, membership)
+        }
+        Err(error) => Err(error.into()),
     }
-    targets.destination = targets.list.len();
+}
+
+#[inline(never)]
+fn targets_of_other<'r>(
+    request: RequestView<'r>,
+    resolver: &dyn ResolveTargets,
+    namespace: Option<&Cow<'r, str>>,
+) -> Result<Targets<'r>, RequestError> {
+    let target = || resolve_in(request, Role::Target, Cow::Borrowed(request.uri.path()), resolver, namespace);
+    let method = match request.method.as_str() {
+        "PROPPATCH" => return Targets::of(target()?, Effect::Write, Membership::Kept),
+        "MKCOL" => return Targets::of(target()?, Effect::Write, Membership::Changed),
+        method => method,
+    };
+    let unlinking = unlinking(resolver);
+    let destination = destination_path(request.headers)?;
+    let mut targets = Targets::default();
+    // The source of a COPY is only read.
+    if !(method == "COPY" && destination.is_some()) {
+        targets.add(target()?, unlinking, Membership::Changed)?;
+    }
+    targets.destination = targets.len();
+    if let Some(path) = destination {
+        let resolved = resolve_in(request, Role::Destination, path, resolver, namespace)?;
+        targets.add(resolved, unlinking, Membership::Changed)?;
+    }
     Ok(targets)
+}
+
+/// What becomes of a resource that goes: where nothing reaches below, to unlink is to write.
+fn unlinking(resolver: &dyn ResolveTargets) -> Effect {
+    if resolver.reaches_below() { Effect::Unlink } else { Effect::Write }
 }
 
 /// Which locks end once the service has done what `method` asked for, to `targets` as [`targets`] gave them (RFC 4918

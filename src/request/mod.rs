@@ -17,6 +17,6 @@ pub use self::{
     effects::{MAX_TARGETS, Targets, gone, targets},
     error::RequestError,
     methods::MethodRules,
-    resolve::{Ask, ResolveFn, ResolveTargets, Resolved, Role},
+    resolve::{Ask, IntoKeys, ResolveFn, ResolveTargets, Resolved, Role},
     view::RequestView,
 };

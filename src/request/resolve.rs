@@ -1,8 +1,6 @@
 //! `ResolveTargets`: which resource a request means, as the application tells it.
 
-use std::{borrow::Cow, fmt, sync::Arc};
-
-use smallvec::SmallVec;
+use std::{borrow::Cow, fmt, iter::Chain, option, slice, sync::Arc, vec};
 
 use super::RequestView;
 use crate::lock::{KeyError, KeyRules, ResourceKey};
@@ -49,10 +47,17 @@ impl<'r> Ask<'r> {
 }
 
 /// Which resources a path means: none, one or several.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Resolved<'r> {
-    keys: SmallVec<[ResourceKey<'r>; 1]>,
+    keys: Keys<'r>,
     known: Known,
+}
+
+/// Mostly one, which is passed on without a loop.
+#[derive(Clone, Debug)]
+enum Keys<'r> {
+    One(ResourceKey<'r>),
+    Many(Vec<ResourceKey<'r>>),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,21 +69,27 @@ enum Known {
 impl<'r> Resolved<'r> {
     /// One resource.
     #[must_use]
+    #[inline]
     pub fn key(key: ResourceKey<'r>) -> Self {
-        Self { keys: SmallVec::from_buf([key]), known: Known::Unsure }
+        Self { keys: Keys::One(key), known: Known::Unsure }
     }
 
     /// Several resources: each is checked as if it stood alone. Those that come twice count twice towards the limit.
     #[must_use]
     pub fn keys(keys: impl IntoIterator<Item = ResourceKey<'r>>) -> Self {
-        Self { keys: keys.into_iter().collect(), known: Known::Unsure }
+        let mut keys = keys.into_iter();
+        let keys = match (keys.next(), keys.next()) {
+            (Some(key), None) => Keys::One(key),
+            (first, second) => Keys::Many(first.into_iter().chain(second).chain(keys).collect()),
+        };
+        Self { keys, known: Known::Unsure }
     }
 
     /// Nothing that can be locked: the request goes by every lock. A path that the resolver does not know is no such
     /// case; say [`KeyError::Unresolved`] there, or the path becomes a way round locks.
     #[must_use]
     pub fn nothing() -> Self {
-        Self { keys: SmallVec::new(), known: Known::Unsure }
+        Self { keys: Keys::Many(Vec::new()), known: Known::Unsure }
     }
 
     /// They all exist, for certain: a PUT or PATCH then leaves the parent's membership alone, and needs no token of a
@@ -92,11 +103,15 @@ impl<'r> Resolved<'r> {
     /// The resources.
     #[must_use]
     pub fn as_slice(&self) -> &[ResourceKey<'r>] {
-        &self.keys
+        match &self.keys {
+            Keys::One(key) => slice::from_ref(key),
+            Keys::Many(keys) => keys,
+        }
     }
 
     /// Whether they are known to exist.
     #[must_use]
+    #[inline]
     pub fn is_existing(&self) -> bool {
         self.known == Known::Existing
     }
@@ -104,30 +119,79 @@ impl<'r> Resolved<'r> {
     /// The same resources, owning their text: good for any lifetime.
     #[must_use]
     pub fn into_owned<'o>(self) -> Resolved<'o> {
-        let own = |key: ResourceKey<'r>| -> ResourceKey<'o> { key.into_owned() };
-        Resolved { keys: self.keys.into_iter().map(own).collect(), known: self.known }
+        let keys = match self.keys {
+            Keys::One(key) => Keys::One(key.into_owned()),
+            Keys::Many(keys) => Keys::Many(keys.into_iter().map(|key| -> ResourceKey<'o> { key.into_owned() }).collect()),
+        };
+        Resolved { keys, known: self.known }
     }
 
     /// The same resources in `namespace`, but for those that the resolver itself put into one.
     #[must_use]
     #[inline]
     pub fn in_namespace(self, namespace: Option<&Cow<'r, str>>) -> Self {
-        let Some(namespace) = namespace else { return self };
-        let known = self.known;
-        let keys = self.keys.into_iter().map(|key| match key.namespace() {
+        match namespace {
+            None => self,
+            Some(namespace) => self.put_into(namespace),
+        }
+    }
+
+    fn put_into(self, namespace: &Cow<'r, str>) -> Self {
+        let put = |key: ResourceKey<'r>| match key.namespace() {
             None => key.in_namespace(namespace.clone()),
             Some(_) => key,
-        });
-        Self { keys: keys.collect(), known }
+        };
+        let keys = match self.keys {
+            Keys::One(key) => Keys::One(put(key)),
+            Keys::Many(keys) => Keys::Many(keys.into_iter().map(put).collect()),
+        };
+        Self { keys, known: self.known }
+    }
+
+    /// The resource if it is one, else all of them.
+    #[inline]
+    pub(super) fn single(self) -> Result<ResourceKey<'r>, Vec<ResourceKey<'r>>> {
+        match self.keys {
+            Keys::One(key) => Ok(key),
+            Keys::Many(keys) => Err(keys),
+        }
     }
 }
 
+impl PartialEq for Resolved<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.known == other.known && self.as_slice() == other.as_slice()
+    }
+}
+
+impl Eq for Resolved<'_> {}
+
 impl<'r> IntoIterator for Resolved<'r> {
     type Item = ResourceKey<'r>;
-    type IntoIter = smallvec::IntoIter<[ResourceKey<'r>; 1]>;
+    type IntoIter = IntoKeys<'r>;
 
-    fn into_iter(self) -> Self::IntoIter {
-        self.keys.into_iter()
+    fn into_iter(self) -> IntoKeys<'r> {
+        let (one, many) = match self.keys {
+            Keys::One(key) => (Some(key), Vec::new()),
+            Keys::Many(keys) => (None, keys),
+        };
+        IntoKeys(one.into_iter().chain(many))
+    }
+}
+
+/// The resources of a [`Resolved`], one by one.
+#[derive(Clone, Debug)]
+pub struct IntoKeys<'r>(Chain<option::IntoIter<ResourceKey<'r>>, vec::IntoIter<ResourceKey<'r>>>);
+
+impl<'r> Iterator for IntoKeys<'r> {
+    type Item = ResourceKey<'r>;
+
+    fn next(&mut self) -> Option<ResourceKey<'r>> {
+        self.0.next()
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.0.size_hint()
     }
 }
 
