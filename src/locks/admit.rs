@@ -12,7 +12,7 @@ use http::Method;
 
 use super::{Caller, Incident, Locks, Refusal, RefusalCode, builder::FailMode};
 use crate::{
-    lock::{Gone, HolderProof, ResourceKey},
+    lock::{Gone, HolderProof, ResourceKey, Target},
     request::{Conditions, RequestView, ResolveTargets, gone, targets},
     store::{Admitted, Permit, Refused, StoreError, StoreErrorKind, StoreFuture, Verdict, Write},
 };
@@ -65,26 +65,44 @@ impl Locks {
 
     /// Decides about a write and registers it. Refusals come in the order 400, 503, 428, 412, 423.
     pub fn judge(&self, request: RequestView<'_>, demand: Demand) -> Judgement {
+        if self.policy().namespace.is_none() {
+            return self.judge_in(request, None, demand);
+        }
+        match self.policy().namespace(&request) {
+            Ok(namespace) => {
+                let namespace = namespace.as_deref().map(Cow::Borrowed);
+                self.judge_in(request, namespace.as_ref(), demand)
+            }
+            Err(error) => self.malformed(error.into()),
+        }
+    }
+
+    // Every write comes through here. What is computed is looked at where it lies rather than moved out of its result,
+    // and what most writes have no use for is apart.
+    #[inline]
+    fn judge_in<'r>(&self, request: RequestView<'r>, namespace: Option<&Cow<'r, str>>, demand: Demand) -> Judgement {
+        /// What most writes come with.
+        static NONE: Conditions<'static> = Conditions::NONE;
+
         let policy = self.policy();
-        let namespace = match policy.namespace(&request) {
-            Ok(namespace) => namespace,
-            Err(error) => return Judgement::Ready(Err(self.signed(error.into()))),
-        };
-        let namespace = namespace.as_deref().map(Cow::Borrowed);
-        let targets = match targets(request, &*policy.resolver, namespace.as_ref()) {
-            Ok(targets) => targets,
-            Err(error) => return Judgement::Ready(Err(self.signed(error.into()))),
+        let targets = targets(request, &*policy.resolver, namespace);
+        let targets: &[Target<'r>] = match targets {
+            Ok(ref targets) => targets,
+            Err(error) => return self.malformed(error.into()),
         };
         if targets.is_empty() {
             // The resolver says that this request changes nothing that can be locked.
             return Judgement::Ready(Ok(Admitted { permit: Permit::unguarded(0), answered: None }));
         }
-        let conditions = match self.conditions(request, namespace.as_ref()) {
-            Ok(conditions) => conditions,
-            Err(refusal) => return Judgement::Ready(Err(self.signed(refusal))),
+        let parsed =
+            (policy.token.is_some() || Conditions::are_in(request.headers)).then(|| self.conditions(request, namespace));
+        let conditions = match parsed {
+            None => &NONE,
+            Some(Ok(ref conditions)) => conditions,
+            Some(Err(refusal)) => return self.malformed(refusal),
         };
         let principal = policy.principal.as_ref().and_then(|principal| principal(&request));
-        let write = Write::new(&targets, &conditions)
+        let write = Write::new(targets, conditions)
             .by(principal.as_ref())
             .proven_by(&policy.proof)
             .naming(policy.limits.blockers_named);
@@ -93,14 +111,20 @@ impl Locks {
                 Judgement::Ready(Ok(admitted))
             }
             Ok(answer) => {
-                let asked = self.asked(request, &conditions, targets[0].key.clone(), demand);
+                let asked = self.asked(request, conditions, targets[0].key.clone(), demand);
                 Judgement::Ready(asked.answer(answer))
             }
             Err(pending) => {
-                let asked = self.asked(request, &conditions, targets[0].key.clone(), demand);
+                let asked = self.asked(request, conditions, targets[0].key.clone(), demand);
                 Judgement::Pending(PendingVerdict(Box::pin(asked.wait(pending))))
             }
         }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn malformed(&self, refusal: Refusal) -> Judgement {
+        Judgement::Ready(Err(self.signed(refusal)))
     }
 
     /// Which locks end once this request has succeeded, because their resources are gone.

@@ -9,14 +9,15 @@ use http::{Request, Response};
 use tower_service::Service;
 
 use super::{
-    after::prepare,
+    after::{After, prepare},
     future::ResponseFuture,
     layer::{LockLayer, Options},
 };
 use crate::{
-    locks::{Judgement, Locks},
+    locks::{Judgement, Locks, PendingVerdict, Refusal},
     request::RequestView,
     respond::Respond,
+    store::Permit,
 };
 
 /// A service behind locks; made by [`LockLayer`](super::LockLayer). See the [module docs](super).
@@ -72,38 +73,64 @@ where
     }
 
     #[inline]
-    fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
+    fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
         if self.locks.is_read(request.method()) {
             return ResponseFuture::unguarded(self.inner.call(request), &self.responder);
         }
-        self.write(request)
+        // Looked at where it lies: a request is large, and is moved once, into the service.
+        match self.decide(&mut request) {
+            Decision::Go(permit, after) => {
+                ResponseFuture::guarded(self.inner.call(request), permit, after, self.options.hold, &self.responder)
+            }
+            Decision::Stop(refusal) => self.refuse(&refusal, request),
+            Decision::Wait(verdict) => self.wait(verdict, request),
+        }
     }
 }
 
+/// What becomes of a write.
+enum Decision {
+    Go(Permit, Option<Box<After>>),
+    Stop(Refusal),
+    Wait(PendingVerdict),
+}
+
 impl<S, R> LockService<S, R> {
-    /// Apart from `call`, and never part of it: a read would have to make room for all that a write moves about.
+    /// Apart from `call`, and never part of it: a read would have to make room for all that this moves about.
     #[inline(never)]
-    fn write<ReqBody, ResBody>(&mut self, mut request: Request<ReqBody>) -> ResponseFuture<S, ReqBody, R>
+    fn decide<ReqBody>(&self, request: &mut Request<ReqBody>) -> Decision {
+        match self.locks.judge(RequestView::of(request), self.options.demand) {
+            Judgement::Ready(Ok(admitted)) => {
+                let after = prepare(request, &admitted, &self.locks, self.options);
+                Decision::Go(admitted.permit, after)
+            }
+            Judgement::Ready(Err(refusal)) => Decision::Stop(refusal),
+            Judgement::Pending(verdict) => Decision::Wait(verdict),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn refuse<ReqBody, ResBody>(&self, refusal: &Refusal, request: Request<ReqBody>) -> ResponseFuture<S, ReqBody, R>
+    where
+        S: Service<Request<ReqBody>, Response = Response<ResBody>>,
+        R: Respond<ReqBody, ResBody> + Clone,
+    {
+        ResponseFuture::refused(self.responder.respond(refusal, request), &self.responder)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn wait<ReqBody, ResBody>(&mut self, verdict: PendingVerdict, request: Request<ReqBody>) -> ResponseFuture<S, ReqBody, R>
     where
         S: Service<Request<ReqBody>, Response = Response<ResBody>> + Clone,
         R: Respond<ReqBody, ResBody> + Clone,
     {
-        match self.locks.judge(RequestView::of(&request), self.options.demand) {
-            Judgement::Ready(Ok(admitted)) => {
-                let after = prepare(&mut request, &admitted, &self.locks, self.options);
-                ResponseFuture::guarded(self.inner.call(request), admitted.permit, after, self.options.hold, &self.responder)
-            }
-            Judgement::Ready(Err(refusal)) => {
-                ResponseFuture::refused(self.responder.respond(&refusal, request), &self.responder)
-            }
-            Judgement::Pending(verdict) => {
-                // The service that was polled ready must be the one that is called; the clone left behind is polled
-                // anew before its first call.
-                let clone = self.inner.clone();
-                let ready = mem::replace(&mut self.inner, clone);
-                ResponseFuture::deciding(verdict, request, ready, self.locks.clone(), self.options, &self.responder)
-            }
-        }
+        // The service that was polled ready must be the one that is called; the clone left behind is polled anew before
+        // its first call.
+        let clone = self.inner.clone();
+        let ready = mem::replace(&mut self.inner, clone);
+        ResponseFuture::deciding(verdict, request, ready, self.locks.clone(), self.options, &self.responder)
     }
 }
 
