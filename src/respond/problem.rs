@@ -1,5 +1,7 @@
 //! `Problem`: a refusal as `application/problem+json` (RFC 9457).
 
+use std::fmt::Write;
+
 use bytes::Bytes;
 use serde::Serialize;
 
@@ -42,7 +44,7 @@ impl<'a> Problem<'a> {
             kind: refusal.problem_type(),
             title: code.title(),
             status: code.status().as_u16(),
-            detail: (!bare).then(|| refusal.to_string()),
+            detail: (!bare).then(|| sentence(refusal)),
             code,
             resource: refusal.resource(),
             retry_after: refusal.retry_after(),
@@ -55,9 +57,20 @@ impl<'a> Problem<'a> {
     /// The document.
     #[must_use]
     pub fn to_json(&self) -> Bytes {
+        // Room for what most refusals are, one lock with its owner and reason: growing step by step costs as much as
+        // writing.
+        let mut document = Vec::with_capacity(768 + 512 * self.locks.map_or(0, <[LockView]>::len));
         // Strings, numbers and words: nothing in it can fail to be written.
-        serde_json::to_vec(self).expect("a problem is plain data").into()
+        serde_json::to_writer(&mut document, self).expect("a problem is plain data");
+        document.into()
     }
+}
+
+/// What a refusal says in one sentence.
+fn sentence(refusal: &Refusal) -> String {
+    let mut sentence = String::with_capacity(192);
+    write!(sentence, "{refusal}").expect("a `String` takes all that is written");
+    sentence
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
