@@ -37,6 +37,8 @@ impl Core {
                 // Registered before the look: see the filter for why.
                 Some(registry) => {
                     let permit = registry.register(write.targets, generation, Vec::new());
+                    #[cfg(test)]
+                    super::tests::instant::between_registration_and_look();
                     (permit, self.filter.look(write.targets))
                 }
                 None => (Permit::unguarded(generation), self.filter.glance(write.targets)),

@@ -2,6 +2,7 @@
 
 mod ends;
 mod grants;
+pub(super) mod instant;
 mod writes;
 
 use std::{future::Future, sync::Arc, task::Context, time::Duration};
