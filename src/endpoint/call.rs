@@ -1,14 +1,8 @@
 //! `Call`: one management request, read and routed; and what all verbs take from it.
 
-use bytes::Bytes;
-use http::{HeaderValue, Response, StatusCode, Uri, header, request::Parts, uri::PathAndQuery};
+use http::{Uri, request::Parts, uri::PathAndQuery};
 
-use super::{
-    EndpointBody, acquire,
-    body::{Media, unread},
-    inspect, manage, reply,
-    route::{Query, Target, Verb},
-};
+use super::route::{Query, Target, Verb};
 use crate::{
     lock::{KeyError, LockId, LockToken, ResourceKey},
     locks::{Caller, Locks, Named, Refusal},
@@ -26,39 +20,6 @@ pub(super) struct Call {
 }
 
 impl Call {
-    /// Does what is asked.
-    pub(super) async fn run(self, body: Bytes, media: Media) -> Response<EndpointBody> {
-        let done = match self.verb {
-            Verb::Describe => Ok(self.describe()),
-            // A body without a type could be anything, and could come from anywhere.
-            verb if media == Media::Unsaid && !body.is_empty() => Err(unread(verb)),
-            Verb::Inspect => inspect::inspect(&self).await,
-            Verb::List => inspect::list(&self).await,
-            Verb::Acquire => acquire::one(&self, &body).await,
-            Verb::AcquireAll => acquire::several(&self, &body).await,
-            Verb::Refresh => manage::refresh(&self, &body).await,
-            Verb::Release => manage::release(&self, &body).await,
-            Verb::Act => manage::act(&self, &body, media).await,
-        };
-        let response = done.unwrap_or_else(|refusal| reply::refused(&self.locks, refusal, &self.parts));
-        reply::finish(response, &self.parts.method)
-    }
-
-    fn describe(&self) -> Response<EndpointBody> {
-        let mut response = reply::empty(StatusCode::NO_CONTENT);
-        let headers = response.headers_mut();
-        headers.insert(header::ALLOW, HeaderValue::from_static(Verb::allowed(&self.target)));
-        let json = HeaderValue::from_static("application/json");
-        if self.target == Target::List {
-            headers.insert("accept-post", json);
-        } else {
-            // RFC 5789 section 3.1.
-            headers.insert("accept-patch", json);
-            headers.insert("accept-post", HeaderValue::from_static("application/json, text/plain"));
-        }
-        response
-    }
-
     pub(super) fn view(&self) -> RequestView<'_> {
         RequestView::from_parts(&self.parts)
     }

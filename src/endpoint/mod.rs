@@ -71,6 +71,7 @@
 mod acquire;
 mod body;
 mod call;
+mod dispatch;
 mod input;
 mod inspect;
 mod layer;

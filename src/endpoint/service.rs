@@ -18,7 +18,7 @@ use super::{
     EndpointBody, EndpointLayer,
     body::{Media, Reading},
     call::Call,
-    reply,
+    dispatch, reply,
     route::{Place, Query, Verb},
 };
 use crate::locks::Locks;
@@ -103,7 +103,7 @@ where
         EndpointFuture {
             state: match reading {
                 Some((reading, media)) => State::Reading { reading, media, call: Some(Box::new(call)) },
-                None => State::Working(Box::pin(call.run(Bytes::new(), Media::Unsaid))),
+                None => State::Working(Box::pin(dispatch::run(call, Bytes::new(), Media::Unsaid))),
             },
         }
     }
@@ -139,7 +139,7 @@ where
                     let media = *media;
                     let call = call.take().expect("a body ends once");
                     self.state = match read {
-                        Ok(body) => State::Working(Box::pin(call.run(body, media))),
+                        Ok(body) => State::Working(Box::pin(dispatch::run(*call, body, media))),
                         Err(refusal) => {
                             let response = reply::refused(&call.locks, refusal, &call.parts);
                             State::Answered(Some(Box::new(response)))

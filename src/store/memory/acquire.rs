@@ -11,35 +11,18 @@ use super::{
     drain::Draining,
     graveyard::Asker,
     latch::Latch,
+    plan::{Plan, Successor},
     record::Stage,
-    slab::SlotId,
 };
 use crate::{
-    lock::{Depth, HolderClaim, Lock, LockParts, LostCause, LostLock, Timestamp, TokenDigest},
-    store::{Acquire, Acquired, Conflict, Lifetime, NewLock, QuotaExceeded, Replaces, StoreFuture, WriteId},
+    lock::{Depth, HolderClaim, LockParts, LostCause, LostLock, Timestamp, TokenDigest},
+    store::{Acquire, Acquired, Conflict, NewLock, QuotaExceeded, Replaces, StoreFuture, WriteId},
 };
 
 /// Ended locks in the way of an acquire that it buries; more than these only count as ended, for good.
 const BURY: usize = 1024;
 /// How long who may not wait is told to wait.
 const A_MOMENT: Duration = Duration::from_secs(1);
-
-/// A lock that ends when those which replace it are granted, and not before.
-#[derive(Debug)]
-pub(super) struct Successor {
-    pub(super) of: SlotId,
-    pub(super) end: End,
-}
-
-/// What is to happen once nothing stands in the way any more.
-#[derive(Debug)]
-pub(super) struct Plan {
-    pub(super) marks: Vec<SlotId>,
-    pub(super) replaces: Vec<Successor>,
-    pub(super) lifetime: Lifetime,
-    /// The caller's own write, which is not waited for.
-    pub(super) within: Option<WriteId>,
-}
 
 /// What the first step of an acquire comes to.
 enum Step {
@@ -272,18 +255,6 @@ impl Edit<'_> {
         }
         // By what the clock shows, not by the store's time: where that stands still the wait must not.
         Step::Wait(plan, latch, writes, self.core.clock.now())
-    }
-
-    /// Grants what was planned: the marks become locks, and what they replace ends, in this very step.
-    pub(super) fn carry_out(&mut self, plan: Plan) -> Acquired {
-        for successor in plan.replaces {
-            // It may have ended while the marks waited, and then needs no end.
-            if self.table.records.has(successor.of) && self.living(successor.of.slot).is_some() {
-                self.bury(successor.of.slot, successor.end);
-            }
-        }
-        let locks: Vec<Lock> = plan.marks.iter().filter_map(|mark| self.grant(mark.slot, plan.lifetime)).collect();
-        Acquired::Granted(locks)
     }
 }
 

@@ -9,9 +9,9 @@ use std::{
 };
 
 use super::{
-    acquire::Plan,
     core::{Core, Edit},
     latch::Latch,
+    plan::Plan,
 };
 use crate::{
     lock::LostLock,

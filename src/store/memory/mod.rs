@@ -17,6 +17,7 @@ mod inflight;
 mod latch;
 mod manage;
 mod pins;
+mod plan;
 mod prefix;
 mod record;
 mod slab;

@@ -1,0 +1,45 @@
+//! Which verb does what.
+
+use bytes::Bytes;
+use http::{HeaderValue, Response, StatusCode, header};
+
+use super::{
+    EndpointBody, acquire,
+    body::{Media, unread},
+    call::Call,
+    inspect, manage, reply,
+    route::{Target, Verb},
+};
+
+/// Does what is asked.
+pub(super) async fn run(call: Call, body: Bytes, media: Media) -> Response<EndpointBody> {
+    let done = match call.verb {
+        Verb::Describe => Ok(describe(&call)),
+        // A body without a type could be anything, and could come from anywhere.
+        verb if media == Media::Unsaid && !body.is_empty() => Err(unread(verb)),
+        Verb::Inspect => inspect::inspect(&call).await,
+        Verb::List => inspect::list(&call).await,
+        Verb::Acquire => acquire::one(&call, &body).await,
+        Verb::AcquireAll => acquire::several(&call, &body).await,
+        Verb::Refresh => manage::refresh(&call, &body).await,
+        Verb::Release => manage::release(&call, &body).await,
+        Verb::Act => manage::act(&call, &body, media).await,
+    };
+    let response = done.unwrap_or_else(|refusal| reply::refused(&call.locks, refusal, &call.parts));
+    reply::finish(response, &call.parts.method)
+}
+
+fn describe(call: &Call) -> Response<EndpointBody> {
+    let mut response = reply::empty(StatusCode::NO_CONTENT);
+    let headers = response.headers_mut();
+    headers.insert(header::ALLOW, HeaderValue::from_static(Verb::allowed(&call.target)));
+    let json = HeaderValue::from_static("application/json");
+    if call.target == Target::List {
+        headers.insert("accept-post", json);
+    } else {
+        // RFC 5789 section 3.1.
+        headers.insert("accept-patch", json);
+        headers.insert("accept-post", HeaderValue::from_static("application/json, text/plain"));
+    }
+    response
+}

@@ -1,0 +1,41 @@
+//! `Plan`: what an acquire does in one step, once no write is in its way.
+
+use super::{
+    core::{Edit, End},
+    slab::SlotId,
+};
+use crate::{
+    lock::Lock,
+    store::{Acquired, Lifetime, WriteId},
+};
+
+/// A lock that ends when those which replace it are granted, and not before.
+#[derive(Debug)]
+pub(super) struct Successor {
+    pub(super) of: SlotId,
+    pub(super) end: End,
+}
+
+/// What is to happen once nothing stands in the way any more.
+#[derive(Debug)]
+pub(super) struct Plan {
+    pub(super) marks: Vec<SlotId>,
+    pub(super) replaces: Vec<Successor>,
+    pub(super) lifetime: Lifetime,
+    /// The caller's own write, which is not waited for.
+    pub(super) within: Option<WriteId>,
+}
+
+impl Edit<'_> {
+    /// Grants what was planned: the marks become locks, and what they replace ends, in this very step.
+    pub(super) fn carry_out(&mut self, plan: Plan) -> Acquired {
+        for successor in plan.replaces {
+            // It may have ended while the marks waited, and then needs no end.
+            if self.table.records.has(successor.of) && self.living(successor.of.slot).is_some() {
+                self.bury(successor.of.slot, successor.end);
+            }
+        }
+        let locks: Vec<Lock> = plan.marks.iter().filter_map(|mark| self.grant(mark.slot, plan.lifetime)).collect();
+        Acquired::Granted(locks)
+    }
+}
