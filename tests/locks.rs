@@ -109,6 +109,23 @@ async fn a_lost_lock_is_told_apart_from_one_that_never_was() {
 }
 
 #[tokio::test]
+async fn a_refusal_says_where_the_lock_is() {
+    let locks = Locks::new(MemoryStore::new());
+    let request = LockRequest::exclusive("/a/b").kind(LockKind::Freeze).owner(Owner::id("ann")).reason("audit");
+    let _guard = locks.hold(request).await.unwrap();
+    for (path, sentence) in [
+        ("/a/b", "/a/b is frozen by ann (audit) until further notice."),
+        ("/a/b/c", "/a/b/c is frozen through /a/b by ann (audit) until further notice."),
+        ("/a", "/a holds /a/b, which is frozen by ann (audit) until further notice."),
+        ("/", "/ holds /a/b, which is frozen by ann (audit) until further notice."),
+    ] {
+        assert_eq!(locks.acquire(LockRequest::exclusive(path)).await.unwrap_err().to_string(), sentence);
+    }
+    let both = locks.acquire(LockRequest::exclusive("/x").and("/a/b")).await.unwrap_err();
+    assert_eq!(both.to_string(), "/a/b is frozen by ann (audit) until further notice.");
+}
+
+#[tokio::test]
 async fn an_upgrade_is_one_step() {
     let locks = Locks::new(MemoryStore::new());
     let shared = locks.acquire(LockRequest::shared("/a")).await.unwrap();

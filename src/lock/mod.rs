@@ -13,6 +13,7 @@ mod target;
 mod time;
 mod token;
 
+pub(crate) use self::key::is_below;
 pub use self::{
     holder::{HolderClaim, HolderProof, Owner, Principal},
     id::LockId,

@@ -6,7 +6,7 @@ use http::StatusCode;
 
 use super::{Caller, LockView, Locks, LostView};
 use crate::{
-    lock::{Lock, LockKind, LockState, LostLock, ResourceKey},
+    lock::{Lock, LockKind, LockState, LostLock, ResourceKey, is_below},
     request::RequestError,
     store::StoreError,
 };
@@ -384,9 +384,15 @@ impl Parts {
             (LockKind::Freeze, _) => "is frozen",
             _ => "is locked",
         };
-        write!(f, "{} {verb}", self.name())?;
-        if self.resource.as_deref() != Some(&lock.resource) {
-            write!(f, " through {}", lock.resource)?;
+        match self.resource.as_deref() {
+            Some(resource) if is_below(resource, &lock.resource) => {
+                write!(f, "{resource} {verb} through {}", lock.resource)?;
+            }
+            Some(resource) if is_below(&lock.resource, resource) => {
+                write!(f, "{resource} holds {}, which {verb}", lock.resource)?;
+            }
+            // The resource itself, or another one that the request changes: a destination.
+            _ => write!(f, "{} {verb}", lock.resource)?,
         }
         if let Some(name) = lock.owner.as_ref().and_then(|owner| owner.display_name()) {
             write!(f, " by {name}")?;
