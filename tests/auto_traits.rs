@@ -135,7 +135,7 @@ fn a_permit_is_24_bytes() {
 #[test]
 fn a_response_future_is_little_more_than_the_services_own() {
     let inner = size_of::<<Inner as tower::Service<http::Request<Text>>>::Future>();
-    // Beside the service's future: a permit or none (32), a box for what follows (8), until when the permit is held (1) and
+    // Beside the service's future: a permit (24), a box for what follows (8), until when the permit is held (1) and
     // which state it is in (1), padded. What the other states need is behind boxes.
-    assert_eq!(size_of::<Response>() - inner, 48);
+    assert_eq!(size_of::<Response>() - inner, 40);
 }

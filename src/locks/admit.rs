@@ -59,6 +59,7 @@ pub enum Demand {
 impl Locks {
     /// Whether `method` changes nothing, so that no lock stands in its way.
     #[must_use]
+    #[inline]
     pub fn is_read(&self, method: &Method) -> bool {
         self.policy().methods.is_read(method)
     }
@@ -68,6 +69,11 @@ impl Locks {
         if self.policy().namespace.is_none() {
             return self.judge_in(request, None, demand);
         }
+        self.judge_in_its_namespace(request, demand)
+    }
+
+    #[inline(never)]
+    fn judge_in_its_namespace(&self, request: RequestView<'_>, demand: Demand) -> Judgement {
         match self.policy().namespace(&request) {
             Ok(namespace) => {
                 let namespace = namespace.as_deref().map(Cow::Borrowed);
@@ -79,7 +85,7 @@ impl Locks {
 
     // Every write comes through here. What is computed is looked at where it lies rather than moved out of its result,
     // and what most writes have no use for is apart.
-    #[inline]
+    #[inline(always)]
     fn judge_in<'r>(&self, request: RequestView<'r>, namespace: Option<&Cow<'r, str>>, demand: Demand) -> Judgement {
         /// What most writes come with.
         static NONE: Conditions<'static> = Conditions::NONE;

@@ -77,6 +77,7 @@ impl Locks {
 
     /// The store.
     #[must_use]
+    #[inline]
     pub fn store(&self) -> &Arc<dyn LockStore> {
         &self.inner.store
     }
@@ -98,6 +99,7 @@ impl Locks {
         self.policy().incident(incident);
     }
 
+    #[inline]
     pub(crate) fn policy(&self) -> &Policy {
         &self.inner.policy
     }

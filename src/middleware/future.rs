@@ -3,6 +3,7 @@
 use std::{
     fmt,
     future::Future,
+    mem,
     pin::Pin,
     task::{Context, Poll, ready},
 };
@@ -72,7 +73,8 @@ pin_project! {
 
 /// What an admitted write holds while its service runs.
 struct Guard {
-    permit: Option<Permit>,
+    /// One that is registered nowhere, for a read and once the write has ended.
+    permit: Permit,
     after: Option<Box<After>>,
     hold: Hold,
 }
@@ -99,12 +101,15 @@ where
     R: Respond<ReqBody, <S::Response as Answer>::Body> + Clone,
     S::Response: Answer,
 {
+    #[inline]
     pub(super) fn unguarded(future: S::Future, responder: &R) -> Self {
-        Self::running(future, Guard { permit: None, after: None, hold: Hold::Answer }, responder)
+        let guard = Guard { permit: Permit::unguarded(0), after: None, hold: Hold::Answer };
+        Self { state: State::Running { future, guard }, responder: responder.clone() }
     }
 
+    #[inline]
     pub(super) fn guarded(future: S::Future, permit: Permit, after: Option<Box<After>>, hold: Hold, responder: &R) -> Self {
-        Self::running(future, Guard { permit: Some(permit), after, hold }, responder)
+        Self { state: State::Running { future, guard: Guard { permit, after, hold } }, responder: responder.clone() }
     }
 
     pub(super) fn refused(answer: Response<R::Body>, responder: &R) -> Self {
@@ -122,10 +127,6 @@ where
         let parked = Box::new(Parked { verdict, waiting: Some((request, ready)), locks, options });
         Self { state: State::Deciding { parked }, responder: responder.clone() }
     }
-
-    fn running(future: S::Future, guard: Guard, responder: &R) -> Self {
-        Self { state: State::Running { future, guard }, responder: responder.clone() }
-    }
 }
 
 impl<S, ReqBody, R> Future for ResponseFuture<S, ReqBody, R>
@@ -136,76 +137,123 @@ where
 {
     type Output = Result<Response<R::Body>, S::Error>;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut this = self.project();
+    #[inline]
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         loop {
-            let next = match this.state.as_mut().project() {
-                StateProj::Running { future, guard } => {
-                    let Poll::Ready(answer) = future.poll(cx) else {
-                        if guard.permit.as_ref().is_none_or(|permit| permit.poll_lapsed(cx).is_pending()) {
+            let mut this = self.as_mut().project();
+            if let StateProj::Running { future, guard } = this.state.as_mut().project() {
+                match future.poll(cx) {
+                    // Reads and most writes. The response is moved once.
+                    Poll::Ready(Ok(response)) if guard.after.is_none() && guard.hold == Hold::Answer => {
+                        guard.end();
+                        return Poll::Ready(Ok(this.responder.pass(response.into_response(), None)));
+                    }
+                    Poll::Ready(Ok(response)) => {
+                        if let Some(answer) = self.as_mut().end(response) {
+                            return Poll::Ready(Ok(answer));
+                        }
+                    }
+                    Poll::Ready(Err(error)) => {
+                        // The write has ended, also by an error.
+                        guard.end();
+                        return Poll::Ready(Err(error));
+                    }
+                    Poll::Pending => {
+                        if guard.permit.poll_lapsed(cx).is_pending() {
                             return Poll::Pending;
                         }
                         // Others may be granted now what this write would change: stop it here.
                         let answer = this.responder.respond_to_none(&Refusal::lease_lapsed());
                         this.state.set(State::Done { answer: Some(Box::new(answer)) });
-                        continue;
-                    };
-                    // Taken first: the write has ended, also by an error.
-                    let permit = guard.permit.take();
-                    let response = answer?.into_response();
-                    match guard.after.take() {
-                        Some(after) if After::is_due(response.status()) => {
-                            let cleared = after.clear(permit.as_ref().and_then(Permit::id));
-                            let (kept, held) = hold(permit, guard.hold);
-                            let answer = Some(this.responder.pass(response, kept));
-                            State::Clearing { clearing: Box::new(Clearing { cleared, after: *after, permit: held, answer }) }
-                        }
-                        _ => {
-                            let (kept, _ended) = hold(permit, guard.hold);
-                            return Poll::Ready(Ok(this.responder.pass(response, kept)));
-                        }
                     }
                 }
-                StateProj::Deciding { parked } => {
-                    let verdict = ready!(Pin::new(&mut parked.verdict).poll(cx));
-                    let (mut request, mut service) = parked.waiting.take().expect("polled after it had answered");
-                    match verdict {
-                        Ok(admitted) => {
-                            let after = prepare(&mut request, &admitted, &parked.locks, parked.options);
-                            let guard = Guard { permit: Some(admitted.permit), after, hold: parked.options.hold };
-                            State::Running { future: service.call(request), guard }
-                        }
-                        Err(refusal) => {
-                            drop(service);
-                            return Poll::Ready(Ok(this.responder.respond(&refusal, request)));
-                        }
-                    }
-                }
-                StateProj::Clearing { clearing } => {
-                    let cleared = ready!(Pin::new(&mut clearing.cleared).poll(cx));
-                    if let Err(error) = cleared {
-                        // The resource is gone all the same, so the answer stands; the locks expire.
-                        for gone in &clearing.after.gone {
-                            clearing.after.locks.report(&Incident::LocksLeft { path: gone.key.path(), error: &error });
-                        }
-                    }
-                    drop(clearing.permit.take());
-                    return Poll::Ready(Ok(clearing.answer.take().expect("polled after it had answered")));
-                }
-                StateProj::Done { answer } => {
-                    return Poll::Ready(Ok(*answer.take().expect("polled after it had answered")));
-                }
-            };
-            this.state.set(next);
+            } else if let Some(answer) = ready!(self.as_mut().poll_apart(cx)) {
+                return Poll::Ready(Ok(answer));
+            }
         }
     }
 }
 
+impl<S, ReqBody, R> ResponseFuture<S, ReqBody, R>
+where
+    S: Service<Request<ReqBody>>,
+    R: Respond<ReqBody, <S::Response as Answer>::Body> + Clone,
+    S::Response: Answer,
+{
+    /// What a service has answered behind which something is still to be done. Nothing yet where that takes its time.
+    #[cold]
+    #[inline(never)]
+    fn end(self: Pin<&mut Self>, response: S::Response) -> Option<Response<R::Body>> {
+        let mut this = self.project();
+        let StateProj::Running { guard, .. } = this.state.as_mut().project() else { return None };
+        let response = response.into_response();
+        let permit = guard.take_permit();
+        let after = guard.after.take().filter(|_| After::is_due(response.status()));
+        let cleared = after.as_ref().map(|after| after.clear(permit.id()));
+        let (kept, held) = hold(permit, guard.hold);
+        let answer = this.responder.pass(response, kept);
+        let (Some(after), Some(cleared)) = (after, cleared) else { return Some(answer) };
+        let clearing = Box::new(Clearing { cleared, after: *after, permit: held, answer: Some(answer) });
+        this.state.set(State::Clearing { clearing });
+        None
+    }
+
+    /// Where the service does not run, or not yet. Nothing is answered where it has been called now.
+    #[cold]
+    #[inline(never)]
+    fn poll_apart(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Response<R::Body>>> {
+        let mut this = self.project();
+        match this.state.as_mut().project() {
+            StateProj::Running { .. } => Poll::Ready(None),
+            StateProj::Deciding { parked } => {
+                let verdict = ready!(Pin::new(&mut parked.verdict).poll(cx));
+                let (mut request, mut service) = parked.waiting.take().expect("polled after it had answered");
+                match verdict {
+                    Ok(admitted) => {
+                        let after = prepare(&mut request, &admitted, &parked.locks, parked.options);
+                        let guard = Guard { permit: admitted.permit, after, hold: parked.options.hold };
+                        this.state.set(State::Running { future: service.call(request), guard });
+                        Poll::Ready(None)
+                    }
+                    Err(refusal) => {
+                        drop(service);
+                        Poll::Ready(Some(this.responder.respond(&refusal, request)))
+                    }
+                }
+            }
+            StateProj::Clearing { clearing } => {
+                let cleared = ready!(Pin::new(&mut clearing.cleared).poll(cx));
+                if let Err(error) = cleared {
+                    // The resource is gone all the same, so the answer stands; the locks expire.
+                    for gone in &clearing.after.gone {
+                        clearing.after.locks.report(&Incident::LocksLeft { path: gone.key.path(), error: &error });
+                    }
+                }
+                drop(clearing.permit.take());
+                Poll::Ready(Some(clearing.answer.take().expect("polled after it had answered")))
+            }
+            StateProj::Done { answer } => Poll::Ready(Some(*answer.take().expect("polled after it had answered"))),
+        }
+    }
+}
+
+impl Guard {
+    #[inline]
+    fn end(&mut self) {
+        drop(self.take_permit());
+    }
+
+    #[inline]
+    fn take_permit(&mut self) -> Permit {
+        mem::replace(&mut self.permit, Permit::unguarded(0))
+    }
+}
+
 /// Divides a permit: what the response's body keeps, and what this future does.
-fn hold(permit: Option<Permit>, hold: Hold) -> (Option<Permit>, Option<Permit>) {
+fn hold(permit: Permit, hold: Hold) -> (Option<Permit>, Option<Permit>) {
     match hold {
-        Hold::Body => (permit, None),
-        Hold::Answer => (None, permit),
+        Hold::Body => (Some(permit), None),
+        Hold::Answer => (None, Some(permit)),
     }
 }
 

@@ -49,9 +49,13 @@ impl MethodRules {
     #[must_use]
     #[inline]
     pub fn is_read(&self, method: &Method) -> bool {
-        if self.overrides.is_empty() {
-            return matches!(*method, Method::GET | Method::HEAD) || is_other_read(method);
+        match *method {
+            Method::GET | Method::HEAD if self.overrides.is_empty() => true,
+            _ => self.looked_up(method),
         }
+    }
+
+    fn looked_up(&self, method: &Method) -> bool {
         match self.overrides.iter().find(|(known, _)| known == method) {
             Some((_, kind)) => *kind == Kind::Read,
             None => matches!(*method, Method::GET | Method::HEAD) || is_other_read(method),
