@@ -42,7 +42,6 @@ impl After {
 }
 
 /// What an admitted request takes along, and what is to be done once it has succeeded.
-#[inline]
 pub(super) fn prepare<B>(
     request: &mut Request<B>,
     admitted: &Admitted,

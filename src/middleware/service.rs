@@ -11,13 +11,13 @@ use tower_service::Service;
 use super::{
     after::{After, prepare},
     future::ResponseFuture,
-    layer::{LockLayer, Options},
+    layer::{Fence, LockLayer, Options},
 };
 use crate::{
     locks::{Judgement, Locks, PendingVerdict, Refusal},
     request::RequestView,
     respond::Respond,
-    store::Permit,
+    store::{Admitted, Permit},
 };
 
 /// A service behind locks; made by [`LockLayer`](super::LockLayer). See the [module docs](super).
@@ -100,6 +100,10 @@ impl<S, R> LockService<S, R> {
     #[inline(never)]
     fn decide<ReqBody>(&self, request: &mut Request<ReqBody>) -> Decision {
         match self.locks.judge(RequestView::of(request), self.options.demand) {
+            // Most writes: no lock stood in the way, and nothing is told to the service.
+            Judgement::Ready(Ok(Admitted { permit, answered: None })) if self.options.fence == Fence::Held => {
+                Decision::Go(permit, None)
+            }
             Judgement::Ready(Ok(admitted)) => {
                 let after = prepare(request, &admitted, &self.locks, self.options);
                 Decision::Go(admitted.permit, after)

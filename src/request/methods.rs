@@ -51,6 +51,7 @@ impl MethodRules {
     pub fn is_read(&self, method: &Method) -> bool {
         match *method {
             Method::GET | Method::HEAD if self.overrides.is_empty() => true,
+            Method::PUT | Method::POST | Method::DELETE | Method::PATCH if self.overrides.is_empty() => false,
             _ => self.looked_up(method),
         }
     }
