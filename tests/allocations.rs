@@ -41,8 +41,12 @@ impl Service<Request<()>> for Bare {
 }
 
 const ROUNDS: usize = 100;
+const BATCHES: usize = 5;
 
 /// How often `service` allocates for a request, on average over many after the first few; building the requests aside.
+///
+/// The least of several batches: the counter sees the threads of the test harness too, which add to some of them. What the
+/// service itself allocates is in each.
 fn allocations<S, B>(service: &mut S, build: impl Fn() -> Request<()>, status: u16) -> f64
 where
     S: Service<Request<()>, Response = Response<B>, Error = Infallible>,
@@ -54,11 +58,15 @@ where
         assert_eq!(response.status(), status);
     };
     (0..8).for_each(|_| answer(build()));
-    let requests: Vec<Request<()>> = (0..ROUNDS).map(|_| build()).collect();
-    let region = Region::new(ALLOCATOR);
-    requests.into_iter().for_each(&mut answer);
-    let change = region.change();
-    (change.allocations + change.reallocations) as f64 / ROUNDS as f64
+    let mut least = usize::MAX;
+    for _ in 0..BATCHES {
+        let requests: Vec<Request<()>> = (0..ROUNDS).map(|_| build()).collect();
+        let region = Region::new(ALLOCATOR);
+        requests.into_iter().for_each(&mut answer);
+        let change = region.change();
+        least = least.min(change.allocations + change.reallocations);
+    }
+    least as f64 / ROUNDS as f64
 }
 
 fn ask(method: &str, target: &str) -> Request<()> {
