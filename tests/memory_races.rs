@@ -25,7 +25,12 @@ use tower_lock::{
     },
 };
 
-const RUN: Duration = Duration::from_millis(2_500);
+/// How long one mix runs: `TOWER_LOCK_SOAK` times as long, where that is set.
+fn run() -> Duration {
+    let times = std::env::var("TOWER_LOCK_SOAK").ok().and_then(|times| times.parse().ok()).unwrap_or(1);
+    Duration::from_millis(2_500) * times
+}
+
 const PATHS: [&str; 13] =
     ["/", "/a", "/b", "/a/x", "/a/y", "/b/x", "/b/y", "/a/x/1", "/a/x/2", "/a/y/1", "/b/x/1", "/b/y/1", "/b/y/2"];
 
@@ -535,7 +540,7 @@ fn hammer(store: &MemoryStore, hand: &ManualClock, lifetime: Lifetime, check_onl
             })
         })
         .collect();
-    let end = Instant::now() + RUN;
+    let end = Instant::now() + run();
     while Instant::now() < end && oracle.violations().len() < 100 {
         hand.advance(Duration::from_micros(200));
         thread::sleep(Duration::from_micros(100));

@@ -22,6 +22,11 @@ pub(super) const NOBODY: Option<&str> = None;
 
 pub(super) type Who = Option<&'static str>;
 
+/// How many times over the random cases run: `TOWER_LOCK_SOAK`, once unless set.
+pub(super) fn soak() -> u64 {
+    std::env::var("TOWER_LOCK_SOAK").ok().and_then(|times| times.parse().ok()).unwrap_or(1).max(1)
+}
+
 pub(super) fn key(path: &str) -> ResourceKey<'static> {
     ResourceKey::from_canonical(path.to_owned())
 }

@@ -8,7 +8,10 @@ mod pair;
 mod tally;
 mod words;
 
-use super::fixture::{Fixture, SteppedBack};
+use super::{
+    fixture::{Fixture, SteppedBack},
+    kit::soak,
+};
 
 /// Seeds and steps of one run.
 const RUNS: [(u64, usize); 2] = [(0x5EED, 10_000), (0xD1CE, 10_000)];
@@ -22,7 +25,7 @@ pub async fn the_store_keeps_step_with_the_model<F: Fixture>(fixture: &F) {
         return;
     }
     let mut tally = tally::Tally::default();
-    for (seed, steps) in RUNS {
+    for (seed, steps) in (0..soak()).flat_map(|more| RUNS.map(|(seed, steps)| (seed + more, steps))) {
         let mut pair = pair::Pair::new(fixture, seed).await;
         for step in 0..steps {
             pair.step(&mut tally, step).await;

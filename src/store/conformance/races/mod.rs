@@ -14,7 +14,7 @@ use self::history::History;
 pub use self::history::Violations;
 use super::{
     fixture::Fixture,
-    kit::{Ask, EVE, Wr, find, key, put},
+    kit::{Ask, EVE, Wr, find, key, put, soak},
 };
 use crate::store::LockQuery;
 
@@ -106,7 +106,7 @@ pub async fn hammer<F: Fixture>(fixture: &F, config: &Config) -> Violations {
 
 async fn unbroken<F: Fixture>(fixture: &F, mix: Mix) -> Violations {
     let mut total = Violations::default();
-    for seed in [1, 2, 3] {
+    for seed in 1..=3 * soak() {
         let config = Config::new(mix).seeded(seed);
         let found = hammer(fixture, &config).await;
         assert!(found.none(), "a rule was broken under {config:?}: {found:#?}");
