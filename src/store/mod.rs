@@ -60,7 +60,8 @@ pub trait LockStore: Send + Sync + 'static {
 
     /// Grants all the locks asked for or none.
     ///
-    /// In this order: tokens and ids already used (repeat 200, else 409 `proposal_conflict`, or 412 `lock_lost` when they
+    /// In this order: tokens and ids already used (repeat 200, or 409 `write_in_progress`
+    /// while the first still waits; else 409 `proposal_conflict`, or 412 `lock_lost` when they
     /// are gone), locks to be replaced (412 when one is gone), conflicts (423), quotas (429, 503 `store_full`), writes in
     /// flight. Over writes in flight a mark is set, which refuses and conflicts as the lock will; past
     /// [`Acquire::drain`] it is withdrawn, the answer is [`Acquired::Busy`] (409 `write_in_progress`), and no overlapping

@@ -132,6 +132,7 @@ macro_rules! __conformance_cases {
             }
             repeats {
                 a_repeat_is_answered_with_the_lock: Any,
+                a_repeat_of_an_acquire_that_waits_is_busy: Guarded,
                 anything_else_under_a_token_in_use_is_taken: Any,
                 an_id_in_use_is_taken: Any,
                 several_roots_repeat_as_one: Any,

@@ -31,6 +31,31 @@ pub async fn a_repeat_is_answered_with_the_lock<F: Fixture>(fixture: &F) {
     }
 }
 
+/// While the acquire still waits for a write, its repeat is told to come back: there is no lock yet to answer with.
+pub async fn a_repeat_of_an_acquire_that_waits_is_busy<F: Fixture>(fixture: &F) {
+    let store = fixture.fresh().await;
+    let running = Wr::put(BOB, "/a").admitted(&store, "nothing is locked").await;
+    let ask = Ask::exclusive(ANN, "/a");
+    let coming = marked(&store, &ask).await;
+    match ask.go(&store).await {
+        Acquired::Busy { .. } => {}
+        other => panic!("the lock is not granted yet, so its repeat is busy, not {other:?}"),
+    }
+    match ask.clone().with(|parts| parts.depth = Depth::Zero).go(&store).await {
+        Acquired::Taken => {}
+        other => panic!("the token is in use for something else, not {other:?}"),
+    }
+    drop(running);
+    match answer(coming).await {
+        Acquired::Granted(_) => {}
+        other => panic!("a repeat leaves the acquire alone: {other:?}"),
+    }
+    match ask.go(&store).await {
+        Acquired::Repeated(_) => {}
+        other => panic!("now it is a repeat, not {other:?}"),
+    }
+}
+
 /// Anything else under a token in use is 409, and changes nothing.
 pub async fn anything_else_under_a_token_in_use_is_taken<F: Fixture>(fixture: &F) {
     let store = fixture.fresh().await;

@@ -85,13 +85,18 @@ impl State {
     fn used(&self, new: &[New], request: &Acquire<'_>, now: Timestamp) -> Option<Acquired> {
         let live = |digest: TokenDigest| self.locks.iter().find(|lock| lock.digest == digest);
         let found: Vec<Option<&Held>> = new.iter().map(|(_, digest)| live(*digest)).collect();
-        let repeats = |(lock, (parts, _)): (&Option<&Held>, &New)| {
-            lock.is_some_and(|lock| {
-                let old = &lock.parts;
-                old.principal.as_ref() == request.principal
-                    && (&old.root, old.scope, old.depth) == (&parts.root, parts.scope, parts.depth)
-            })
+        let same = |old: &LockParts, parts: &LockParts| {
+            old.principal.as_ref() == request.principal
+                && (&old.root, old.scope, old.depth) == (&parts.root, parts.scope, parts.depth)
         };
+        let repeats = |(lock, (parts, _)): (&Option<&Held>, &New)| lock.is_some_and(|lock| same(&lock.parts, parts));
+        // The same acquire, while the first still waits: there is no lock yet to answer with.
+        let waits = |(parts, digest): &New| {
+            self.marks.iter().flat_map(|mark| &mark.locks).any(|(old, other)| other == digest && same(old, parts))
+        };
+        if new.iter().all(waits) {
+            return Some(Acquired::Busy { retry_after: Duration::from_secs(1) });
+        }
         if found.iter().zip(new).all(repeats) {
             return Some(Acquired::Repeated(found.into_iter().flatten().map(|lock| self.snapshot(lock, now)).collect()));
         }
