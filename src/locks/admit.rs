@@ -13,7 +13,7 @@ use http::Method;
 use super::{Caller, Incident, Locks, Refusal, RefusalCode, builder::FailMode};
 use crate::{
     lock::{Gone, HolderProof, ResourceKey, Target},
-    request::{Conditions, RequestView, ResolveTargets, gone, targets},
+    request::{Conditions, RequestView, ResolveTargets, gone, may_leave_gone, targets},
     store::{Admitted, Permit, Refused, StoreError, StoreErrorKind, StoreFuture, Verdict, Write},
 };
 
@@ -135,6 +135,9 @@ impl Locks {
 
     /// Which locks end once this request has succeeded, because their resources are gone.
     pub fn gone_after(&self, request: RequestView<'_>) -> Vec<Gone<'static>> {
+        if !may_leave_gone(request.method) {
+            return Vec::new();
+        }
         let policy = self.policy();
         // What could not be read was refused before.
         let Ok(namespace) = policy.namespace(&request) else { return Vec::new() };

@@ -213,6 +213,11 @@ fn unlinking(resolver: &dyn ResolveTargets) -> Effect {
     if resolver.reaches_below() { Effect::Unlink } else { Effect::Write }
 }
 
+/// Whether [`gone`] ever names anything for `method`: for most writes it need not be asked.
+pub(crate) fn may_leave_gone(method: &Method) -> bool {
+    matches!(method.as_str(), "DELETE" | "MOVE" | "COPY")
+}
+
 /// Which locks end once the service has done what `method` asked for, to `targets` as [`targets`] gave them (RFC 4918
 /// sections 9.6, 9.8.4 and 9.9.3): those at or below a resource that was deleted or moved away, and those strictly
 /// below one that was overwritten. With exact keys, those at a resource that was deleted or moved away.

@@ -12,6 +12,7 @@ mod methods;
 mod resolve;
 mod view;
 
+pub(crate) use self::effects::may_leave_gone;
 pub use self::{
     conditions::{Condition, Conditions, EntityTag, Expected, Held, List, MAX_CONDITIONS, MAX_TOKENS, StateToken},
     effects::{MAX_TARGETS, Targets, gone, targets},

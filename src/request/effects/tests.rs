@@ -253,3 +253,12 @@ fn with_exact_keys_locks_end_at_what_goes_alone() {
     assert_eq!(ended("MOVE", &[DESTINATION], &exact), [(SOURCE.to_owned(), Reach::At)]);
     assert_eq!(ended("COPY", &[DESTINATION], &exact), []);
 }
+
+#[test]
+fn a_method_that_leaves_nothing_gone_need_not_be_asked() {
+    for method in ["PUT", "PATCH", "POST", "PROPPATCH", "MKCOL", "DELETE", "MOVE", "COPY", "LOCK", "delete"] {
+        let request = Request::builder().method(method).uri("/a").header("destination", "/b").body(()).unwrap();
+        let targets = targets(RequestView::of(&request), &KeyRules::new(), None).unwrap();
+        assert_eq!(!gone(request.method(), &targets).is_empty(), may_leave_gone(request.method()), "{method}");
+    }
+}
