@@ -123,6 +123,7 @@ async fn a_refusal_says_where_the_lock_is() {
     }
     let both = locks.acquire(LockRequest::exclusive("/x").and("/a/b")).await.unwrap_err();
     assert_eq!(both.to_string(), "/a/b is frozen by ann (audit) until further notice.");
+    assert_eq!(both.resource(), Some("/a/b"), "of several roots, the one that is blocked");
 }
 
 #[tokio::test]

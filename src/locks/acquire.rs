@@ -141,7 +141,10 @@ impl Locks {
         let (locks_granted, repeated) = match answer.map_err(|error| self.store_failed(error))? {
             Acquired::Granted(granted) => (granted, false),
             Acquired::Repeated(granted) => (granted, true),
-            outcome => return Err(self.not_acquired(caller, &resource, outcome)),
+            outcome => {
+                let resource = blocked_root(&locks, &outcome).unwrap_or(&resource);
+                return Err(self.not_acquired(caller, resource, outcome));
+            }
         };
         Ok(Granted { locks: locks_granted, tokens: locks.iter().map(|lock| lock.token).collect(), repeated, clamped })
     }
@@ -326,6 +329,14 @@ impl Locks {
                 .unwrap_or_else(|_| Err(StoreError::new(StoreErrorKind::TimedOut, what))),
         }
     }
+}
+
+/// Of several roots the one that is in the first blocker's way: a refusal is about that, not about the first named.
+fn blocked_root<'l>(locks: &'l [NewLock], outcome: &Acquired) -> Option<&'l ResourceKey<'static>> {
+    let Acquired::Conflict(conflict) = outcome else { return None };
+    let first = conflict.blockers.first()?;
+    let meets = |lock: &&NewLock| rules::overlap((&lock.parts.root, lock.parts.depth), (first.root(), first.depth()));
+    locks.iter().find(meets).map(|lock| &lock.parts.root)
 }
 
 fn new_locks(caller: &Caller, request: &LockRequest, keys: Vec<ResourceKey<'static>>) -> Vec<NewLock> {
