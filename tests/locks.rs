@@ -393,3 +393,25 @@ async fn an_acquire_waits_for_the_writes_that_it_would_refuse() {
     drop(write);
     assert!(locks.acquire(LockRequest::exclusive("/a").propose_id(LockId::random())).await.is_ok());
 }
+
+#[tokio::test]
+async fn ones_own_lost_lock_is_told_where_the_lock_in_the_way_may_not_be_seen() {
+    use tower_lock::{
+        Access, Action, AuthorizeAsk, RequestView,
+        locks::{Demand, Judgement},
+    };
+    let locks = Locks::builder(MemoryStore::new())
+        .principal(|_| Some(Principal::new("ann")))
+        .authorizer(|ask: &AuthorizeAsk<'_>| match ask.action {
+            Action::See if !ask.is_own() => Access::Denied,
+            _ => Access::Allowed,
+        })
+        .build();
+    let ann = locks.acquire(LockRequest::exclusive("/a").principal("ann")).await.unwrap();
+    locks.release(ann.token()).await.unwrap();
+    let _bob = locks.hold(LockRequest::exclusive("/a").principal("bob")).await.unwrap();
+    let request = http::Request::put("/a").header("if", format!("(<{}>)", ann.token().urn())).body(()).unwrap();
+    let Judgement::Ready(Err(refusal)) = locks.judge(RequestView::of(&request), Demand::None) else { panic!("admitted") };
+    assert_eq!((refusal.code(), refusal.lost()[0].cause), (RefusalCode::LockLost, LostCause::Released));
+    assert!(!refusal.is_bare() && refusal.locks().is_empty(), "what became of her lock, and nothing of his");
+}

@@ -199,3 +199,42 @@ const _: fn() = || {
     is_send::<ReadOn>();
     is_send::<RespondWith<Arc<str>>>();
 };
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        cell::Cell,
+        convert::Infallible,
+        future::Future,
+        rc::Rc,
+        task::{Context, Poll, Waker},
+    };
+
+    use http_body::Frame;
+
+    use super::*;
+
+    /// Ten bytes at a time, without an end.
+    struct Endless(Rc<Cell<u64>>);
+
+    impl Body for Endless {
+        type Data = Bytes;
+        type Error = Infallible;
+
+        fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+            self.0.set(self.0.get() + 10);
+            assert!(self.0.get() < 1_000, "it is read without a limit");
+            Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(b"0123456789")))))
+        }
+    }
+
+    #[test]
+    fn a_refused_body_is_read_on_no_further_than_the_limit() {
+        for (limit, read) in [(0, 10), (25, 30), (30, 40)] {
+            let counted = Rc::new(Cell::new(0));
+            let mut reading = std::pin::pin!(read_away(Endless(counted.clone()), limit));
+            assert!(reading.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready());
+            assert_eq!(counted.get(), read, "it stops with the first frame past {limit} bytes");
+        }
+    }
+}

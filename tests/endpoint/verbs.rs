@@ -405,3 +405,13 @@ async fn refusals_come_in_the_form_that_the_client_prefers() {
         assert_eq!((refused.status.as_u16(), refused.header("content-type")), (400, media));
     }
 }
+
+#[tokio::test]
+async fn a_token_in_a_header_is_marked_as_a_secret() {
+    use tower::ServiceExt;
+    let locks = tower_lock::Locks::builder(tower_lock::MemoryStore::new()).allow_anonymous().build();
+    let request = http::Request::put("/a").body(http_body_util::Empty::<bytes::Bytes>::new()).unwrap();
+    let response = tower_lock::LockEndpoint::new(locks).oneshot(request).await.unwrap();
+    // A compressing or a logging layer leaves such a header alone (RFC 7541 section 7.1.3).
+    assert!(response.headers()["lock-token"].is_sensitive());
+}
