@@ -2,6 +2,8 @@
 #![allow(dead_code, unused_imports, unreachable_pub, reason = "every test binary uses a part of it")]
 
 pub mod bodies;
+#[cfg(unix)]
+pub mod engines;
 pub mod probe;
 pub mod spellings;
 pub mod stores;
