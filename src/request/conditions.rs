@@ -258,6 +258,54 @@ impl<'r> Conditions<'r> {
     }
 }
 
+impl Conditions<'_> {
+    /// What stands in the way of a write: the tokens that were to match and did not, `Lock-Token` included; none when
+    /// every condition is true. `matches` is as for [`Conditions::holds`]; `its_own` says of a token whether its lock is
+    /// live, the caller's, and covers something that the write changes.
+    pub(crate) fn failed_on_write(
+        &self,
+        matches: impl FnMut(&LockToken, &ResourceKey<'_>) -> bool,
+        its_own: impl FnOnce(&LockToken) -> bool,
+    ) -> Option<Vec<LockToken>> {
+        let mut failed = match self.holds(matches) {
+            Held::True => None,
+            Held::False { failed } => Some(failed),
+        };
+        match self.lock_token {
+            None => {}
+            Some(StateToken::Lock(token)) if its_own(&token) => {}
+            Some(StateToken::Lock(token)) => {
+                let failed = failed.get_or_insert_default();
+                if !failed.contains(&token) {
+                    failed.push(token);
+                }
+            }
+            Some(_) => drop(failed.get_or_insert_default()),
+        }
+        failed
+    }
+
+    /// The same conditions for somebody who evaluates them later. Those on entity tags are left out: they count true.
+    #[cfg(any(feature = "redis", feature = "postgres"))]
+    pub(crate) fn to_owned_without_tags(&self) -> Conditions<'static> {
+        let lists = self.lists.iter().map(|list| List {
+            resources: list.resources.iter().map(|key| key.clone().into_owned()).collect(),
+            conditions: list.conditions.iter().filter_map(Condition::state).collect(),
+        });
+        Conditions { lists: lists.collect(), tokens: self.tokens.clone(), lock_token: self.lock_token }
+    }
+}
+
+#[cfg(any(feature = "redis", feature = "postgres"))]
+impl Condition<'_> {
+    fn state(&self) -> Option<Condition<'static>> {
+        match *self {
+            Self::State(expected, token) => Some(Condition::State(expected, token)),
+            Self::EntityTag(..) => None,
+        }
+    }
+}
+
 impl<'r> List<'r> {
     /// The resources that the list is about: those of its tag, or of the request target.
     #[must_use]

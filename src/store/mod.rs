@@ -16,6 +16,12 @@ mod manage;
 mod memory;
 mod permit;
 mod query;
+#[cfg(any(feature = "redis", feature = "postgres"))]
+#[allow(dead_code, reason = "until the first store that uses it")]
+mod remote;
+#[cfg(any(feature = "redis", feature = "postgres", feature = "redb"))]
+#[allow(dead_code, reason = "until the first store that uses it")]
+mod stored;
 mod watch;
 mod write;
 

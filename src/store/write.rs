@@ -2,7 +2,7 @@
 
 use super::Permit;
 use crate::{
-    lock::{HolderProof, Lock, LostLock, Principal, Target},
+    lock::{HolderProof, Lock, LostLock, Principal, Target, rules::Answer},
     request::Conditions,
 };
 
@@ -81,6 +81,18 @@ pub struct Refused {
     pub condition_failed: bool,
     /// The locks that the caller believes in and that a false condition names, and why they are none.
     pub lost: Vec<LostLock>,
+}
+
+impl Refused {
+    /// The refusal of a write that touches `touched` and stands to them as `each` says; `lost` where a condition was
+    /// false. Names at most `limit` locks.
+    pub(in crate::store) fn of(lost: Option<Vec<LostLock>>, touched: Vec<Lock>, each: &[Answer], limit: usize) -> Self {
+        let blocks = touched.into_iter().zip(each).filter(|(_, answer)| **answer == Answer::Refused);
+        let mut blockers: Vec<Lock> = blocks.map(|(lock, _)| lock).collect();
+        let truncated = blockers.len() > limit;
+        blockers.truncate(limit);
+        Self { blockers, truncated, condition_failed: lost.is_some(), lost: lost.unwrap_or_default() }
+    }
 }
 
 impl Verdict {

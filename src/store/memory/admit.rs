@@ -21,7 +21,6 @@ use crate::{
         ResourceKey, Timestamp, TokenDigest,
         rules::{self, Answer},
     },
-    request::{Held, StateToken},
     store::{Admitted, Permit, Refused, Verdict, Write},
 };
 
@@ -64,7 +63,7 @@ impl Core {
                 submitted.iter().any(|(_, id)| *id == lock.id())
             });
             if lost.is_some() || !answers.admit() {
-                return Verdict::Refused(Box::new(refusal(lost, touched, &answers.each, write.blockers)));
+                return Verdict::Refused(Box::new(Refused::of(lost, touched, &answers.each, write.blockers)));
             }
             let own = slots.iter().zip(&answers.each).filter(|(_, answer)| **answer == Answer::Own).map(|(slot, _)| *slot);
             // One of them ended by another's word since it was looked at: look again, it is gone.
@@ -72,14 +71,6 @@ impl Core {
             return Verdict::Admitted(case.admitted(answering, &slots));
         }
     }
-}
-
-fn refusal(lost: Option<Vec<LostLock>>, touched: Vec<Lock>, each: &[Answer], limit: usize) -> Refused {
-    let mut blockers: Vec<Lock> =
-        touched.into_iter().zip(each).filter(|(_, answer)| **answer == Answer::Refused).map(|(lock, _)| lock).collect();
-    let truncated = blockers.len() > limit;
-    blockers.truncate(limit);
-    Refused { blockers, truncated, condition_failed: lost.is_some(), lost: lost.unwrap_or_default() }
 }
 
 /// One write before the table.
@@ -116,27 +107,13 @@ impl Case<'_> {
         }
         let digest_of =
             |token: &LockToken| conditions.tokens().iter().position(|other| other == token).map(|at| &self.digests[at]);
-        let held = conditions.holds(|token, key: &ResourceKey<'_>| {
+        let matches = |token: &LockToken, key: &ResourceKey<'_>| {
             let record = digest_of(token).and_then(|digest| self.held(digest)).and_then(|slot| self.table.records.get(slot));
             record.is_some_and(|record| rules::covers(&record.parts.root, record.parts.depth, key))
-        });
-        let mut failed = match held {
-            Held::True => None,
-            Held::False { failed } => Some(failed),
         };
-        match conditions.lock_token() {
-            None => {}
-            Some(StateToken::Lock(token)) => {
-                let its_own = digest_of(&token).and_then(|digest| self.held(digest)).is_some_and(|slot| self.its_own(slot));
-                if !its_own {
-                    let failed = failed.get_or_insert_default();
-                    if !failed.contains(&token) {
-                        failed.push(token);
-                    }
-                }
-            }
-            Some(_) => drop(failed.get_or_insert_default()),
-        }
+        let its_own =
+            |token: &LockToken| digest_of(token).and_then(|digest| self.held(digest)).is_some_and(|slot| self.its_own(slot));
+        let failed = conditions.failed_on_write(matches, its_own);
         let lost = failed?.iter().filter_map(digest_of).map(|digest| self.lost(digest)).collect();
         Some(lost)
     }
