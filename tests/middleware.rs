@@ -3,11 +3,7 @@
 mod support;
 
 use std::{
-    pin::Pin,
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
-    },
+    sync::{Arc, Mutex, atomic::Ordering},
     task::{Context, Poll},
     time::Duration,
 };
@@ -19,19 +15,13 @@ use http_body_util::{BodyExt, Either, Empty, Full, combinators::BoxBody};
 use support::{
     Answer, Call, Mode, ProbeError, Rigged, Text,
     bodies::{Odd, Untouchable},
-    holding, lock, poll_once, probe, request, send, until, with,
+    holding,
+    leases::Leases,
+    lock, poll_once, probe, request, send, with,
 };
 use tower::{Service, ServiceExt};
 use tower_layer::Layer;
-use tower_lock::{
-    Admission, Depth, LockLayer, LockRequest, LockService, Locks, MemoryStore, Refusal,
-    lock::Gone,
-    locks::Incident,
-    store::{
-        Acquire, Acquired, Admitted, InFlight, LockPage, LockQuery, LockStore, Permit, Refresh, Refreshed, Release,
-        Released, StoreFuture, Verdict, Watch, Write, WriteId,
-    },
-};
+use tower_lock::{Admission, Depth, LockLayer, LockRequest, LockService, Locks, MemoryStore, Refusal, locks::Incident};
 
 /// A memory store that answers at once, and one that answers later.
 fn stores() -> [(MemoryStore, Locks); 2] {
@@ -274,110 +264,34 @@ async fn a_write_is_in_flight_until_its_body_ends_where_the_layer_says_so() {
 }
 
 #[tokio::test]
-async fn a_closure_for_refusals_undoes_waiting_for_the_body() {
+async fn a_closure_for_refusals_keeps_the_permit_as_long() {
+    for (store, locks) in stores() {
+        let layer = LockLayer::new(locks.clone());
+        let layer = layer.respond_with(|_: &Refusal, _: &http::request::Parts| Response::new(Text::from("no")));
+        let service = layer.until_body_ends().layer(saved());
+        let response = service.clone().oneshot(request("PUT", "/a")).await.unwrap();
+        assert_eq!(store.stats().in_flight, 1);
+        assert_eq!(Answer::of(response).await.body, "");
+        assert_eq!(store.stats().in_flight, 0);
+        lock(&locks, "/locked", Depth::Infinity).await;
+        assert_eq!(Answer::of(service.oneshot(request("PUT", "/locked")).await.unwrap()).await.body, "no");
+    }
+}
+
+#[tokio::test]
+async fn the_permit_is_held_while_locks_are_ended() {
     let memory = MemoryStore::new();
     let rigged = Rigged::new(memory.clone());
     let locks = Locks::new(rigged.clone());
     let token = lock(&locks, "/a", Depth::Infinity).await;
     rigged.set(Call::Clear, Mode::Gated);
-    let layer = LockLayer::new(locks).until_body_ends();
-    let layer = layer.respond_with(|_: &Refusal, _: &http::request::Parts| Response::new(Text::default()));
-    let mut service = layer.layer(saved());
+    let mut service = LockLayer::new(locks).layer(saved());
     let mut future = Box::pin(service.ready().await.unwrap().call(holding(request("DELETE", "/a"), token)));
     assert!(poll_once(future.as_mut()).is_pending());
     assert_eq!(memory.stats().in_flight, 1, "the permit is held while locks are ended");
     rigged.open();
     future.await.unwrap();
     assert_eq!(memory.stats().in_flight, 0);
-}
-
-/// A store whose writes have a lease that a test lets lapse.
-#[derive(Clone, Default)]
-struct Leases(Arc<Lease>);
-
-#[derive(Default)]
-struct Lease {
-    lapsed: AtomicBool,
-    ended: AtomicUsize,
-    waker: Mutex<Option<std::task::Waker>>,
-}
-
-impl InFlight for Lease {
-    fn end(&self, _: WriteId) {
-        self.ended.fetch_add(1, Ordering::SeqCst);
-    }
-
-    fn poll_lapsed(&self, _: WriteId, cx: &mut Context<'_>) -> Poll<()> {
-        *self.waker.lock().unwrap() = Some(cx.waker().clone());
-        if self.lapsed.load(Ordering::SeqCst) { Poll::Ready(()) } else { Poll::Pending }
-    }
-
-    fn generation(&self, write: WriteId) -> u64 {
-        write.bits() + 35
-    }
-}
-
-impl LockStore for Leases {
-    fn admit(&self, _: &Write<'_>) -> StoreFuture<Verdict> {
-        let permit = Permit::new(self.0.clone(), WriteId::from_bits(7));
-        StoreFuture::ready(Verdict::Admitted(Admitted { permit, answered: None }))
-    }
-    fn acquire(&self, _: &Acquire<'_>) -> StoreFuture<Acquired> {
-        StoreFuture::ready(Acquired::Taken)
-    }
-    fn refresh(&self, _: &Refresh<'_>) -> StoreFuture<Refreshed> {
-        StoreFuture::ready(Refreshed::NotHolder)
-    }
-    fn release(&self, _: &Release<'_>) -> StoreFuture<Released> {
-        StoreFuture::ready(Released::NotHolder)
-    }
-    fn clear(&self, _: &[Gone<'_>], _: Option<WriteId>) -> StoreFuture<usize> {
-        StoreFuture::ready(0)
-    }
-    fn find(&self, _: &LockQuery<'_>) -> StoreFuture<LockPage> {
-        StoreFuture::ready(LockPage::default())
-    }
-    fn watch(&self, _: &LockQuery<'_>) -> Watch {
-        Watch::new(futures_util::stream::empty())
-    }
-}
-
-/// A future that never ends, and tells when it is dropped.
-struct Stuck(Arc<AtomicBool>);
-
-impl Future for Stuck {
-    type Output = Result<Response<Text>, ProbeError>;
-
-    fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Self::Output> {
-        Poll::Pending
-    }
-}
-
-impl Drop for Stuck {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::SeqCst);
-    }
-}
-
-#[tokio::test]
-async fn a_write_whose_lease_has_lapsed_is_stopped() {
-    for mode in [Mode::Pass, Mode::Later] {
-        let leases = Leases::default();
-        let dropped = Arc::new(AtomicBool::new(false));
-        let stuck = dropped.clone();
-        let probe = probe(move |_: Request<Text>| Stuck(stuck.clone()));
-        let service = LockLayer::new(Locks::new(Rigged::all(leases.clone(), mode))).layer(probe);
-        let answer = tokio::spawn(service.oneshot(request("PUT", "/a")));
-        until("the lease is watched", || leases.0.waker.lock().unwrap().is_some()).await;
-        assert!(!dropped.load(Ordering::SeqCst) && leases.0.ended.load(Ordering::SeqCst) == 0);
-        leases.0.lapsed.store(true, Ordering::SeqCst);
-        leases.0.waker.lock().unwrap().take().unwrap().wake();
-        let answer = Answer::of(answer.await.unwrap().unwrap()).await;
-        assert_eq!((answer.status.as_u16(), answer.code().as_str()), (503, "store_unavailable"));
-        assert_eq!(answer.header("retry-after"), Some("1"));
-        assert!(dropped.load(Ordering::SeqCst), "the service was stopped");
-        assert_eq!(leases.0.ended.load(Ordering::SeqCst), 1);
-    }
 }
 
 /// What a service finds of an admission.

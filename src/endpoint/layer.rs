@@ -143,7 +143,7 @@ where
         match self.project().kind.project() {
             KindProj::Inner { future } => {
                 let response = ready!(future.poll(cx))?;
-                Poll::Ready(Ok(response.map(|body| ResponseBody::passed(body, None))))
+                Poll::Ready(Ok(response.map(ResponseBody::passed)))
             }
             KindProj::Endpoint { future } => {
                 let Ok(response) = ready!(future.poll(cx));

@@ -77,6 +77,16 @@ struct Guard {
     permit: Permit,
     after: Option<Box<After>>,
     hold: Hold,
+    lease: Lease,
+}
+
+/// Whether a write's lease must be looked at before the service is polled.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Lease {
+    /// It was taken in this very poll.
+    Fresh,
+    /// Time has passed, how much nobody knows: the whole process may have stood still.
+    Aged,
 }
 
 struct Parked<S, ReqBody> {
@@ -103,13 +113,14 @@ where
 {
     #[inline]
     pub(super) fn unguarded(future: S::Future, responder: &R) -> Self {
-        let guard = Guard { permit: Permit::unguarded(0), after: None, hold: Hold::Answer };
+        let guard = Guard { permit: Permit::unguarded(0), after: None, hold: Hold::Answer, lease: Lease::Fresh };
         Self { state: State::Running { future, guard }, responder: responder.clone() }
     }
 
     #[inline]
     pub(super) fn guarded(future: S::Future, permit: Permit, after: Option<Box<After>>, hold: Hold, responder: &R) -> Self {
-        Self { state: State::Running { future, guard: Guard { permit, after, hold } }, responder: responder.clone() }
+        let guard = Guard { permit, after, hold, lease: Lease::Fresh };
+        Self { state: State::Running { future, guard }, responder: responder.clone() }
     }
 
     pub(super) fn refused(answer: Response<R::Body>, responder: &R) -> Self {
@@ -142,6 +153,11 @@ where
         loop {
             let mut this = self.as_mut().project();
             if let StateProj::Running { future, guard } = this.state.as_mut().project() {
+                // Before the service goes on: others may have been granted meanwhile what it would change.
+                if guard.lease == Lease::Aged && guard.permit.poll_lapsed(cx).is_ready() {
+                    self.as_mut().stop();
+                    continue;
+                }
                 match future.poll(cx) {
                     // Reads and most writes. The response is moved once.
                     Poll::Ready(Ok(response)) if guard.after.is_none() && guard.hold == Hold::Answer => {
@@ -158,13 +174,14 @@ where
                         guard.end();
                         return Poll::Ready(Err(error));
                     }
+                    // The lease wakes us as well: it was looked at above.
+                    Poll::Pending if guard.lease == Lease::Aged => return Poll::Pending,
                     Poll::Pending => {
+                        guard.lease = Lease::Aged;
                         if guard.permit.poll_lapsed(cx).is_pending() {
                             return Poll::Pending;
                         }
-                        // Others may be granted now what this write would change: stop it here.
-                        let answer = this.responder.respond_to_none(&Refusal::lease_lapsed());
-                        this.state.set(State::Done { answer: Some(Box::new(answer)) });
+                        self.as_mut().stop();
                     }
                 }
             } else if let Some(answer) = ready!(self.as_mut().poll_apart(cx)) {
@@ -180,6 +197,15 @@ where
     R: Respond<ReqBody, <S::Response as Answer>::Body> + Clone,
     S::Response: Answer,
 {
+    /// The lease has lapsed, so others may be granted what the write would change: drops the service's future.
+    #[cold]
+    #[inline(never)]
+    fn stop(self: Pin<&mut Self>) {
+        let mut this = self.project();
+        let answer = this.responder.respond_to_none(&Refusal::lease_lapsed());
+        this.state.set(State::Done { answer: Some(Box::new(answer)) });
+    }
+
     /// What a service has answered behind which something is still to be done. Nothing yet where that takes its time.
     #[cold]
     #[inline(never)]
@@ -209,9 +235,13 @@ where
                 let verdict = ready!(Pin::new(&mut parked.verdict).poll(cx));
                 let (mut request, mut service) = parked.waiting.take().expect("polled after it had answered");
                 match verdict {
+                    Ok(admitted) if admitted.permit.poll_lapsed(cx).is_ready() => {
+                        drop((admitted, service));
+                        Poll::Ready(Some(this.responder.respond(&Refusal::lease_lapsed(), request)))
+                    }
                     Ok(admitted) => {
                         let after = prepare(&mut request, &admitted, &parked.locks, parked.options);
-                        let guard = Guard { permit: admitted.permit, after, hold: parked.options.hold };
+                        let guard = Guard { permit: admitted.permit, after, hold: parked.options.hold, lease: Lease::Aged };
                         this.state.set(State::Running { future: service.call(request), guard });
                         Poll::Ready(None)
                     }

@@ -8,7 +8,7 @@ use tower_layer::Layer;
 use super::LockService;
 use crate::{
     locks::{Demand, Locks, Refusal},
-    respond::{Problems, ReadOn, RespondWith},
+    respond::{Problems, ReadOn, RespondWith, UntilBodyEnds},
 };
 
 /// Asks the locks before every write to the service inside. See the [module docs](super).
@@ -56,13 +56,6 @@ impl LockLayer {
         Self { locks: locks.into(), options: Options::default(), responder: Problems::new() }
     }
 
-    /// Counts a write as in flight until the body of its response has ended or is dropped, not just until the service
-    /// has answered: for handlers that go on writing while they stream.
-    pub fn until_body_ends(mut self) -> Self {
-        self.options.hold = Hold::Body;
-        self
-    }
-
     /// Goes on reading the body of a refused request while the refusal is sent, at most `limit` bytes, so that a client
     /// that sends all before it reads gets the refusal and keeps its connection. Off unless set: it spends the bandwidth
     /// that an early refusal saves. A request with `Expect: 100-continue` is not read on: it has not sent its body yet.
@@ -74,8 +67,7 @@ impl LockLayer {
     }
 
     /// Makes the response of a refusal with a closure instead. It is given the refusal and the head of the request, and
-    /// returns a response with the service's own body type, so that bodies pass through unwrapped. They then keep no
-    /// permit: [`LockLayer::until_body_ends`] is undone.
+    /// returns a response with the service's own body type, so that bodies pass through unwrapped.
     ///
     /// ```
     /// use http::Response;
@@ -89,12 +81,19 @@ impl LockLayer {
     where
         F: Fn(&Refusal, &Parts) -> Response<B>,
     {
-        let options = Options { hold: Hold::Answer, ..self.options };
-        LockLayer { locks: self.locks, options, responder: RespondWith::new(respond) }
+        LockLayer { locks: self.locks, options: self.options, responder: RespondWith::new(respond) }
     }
 }
 
 impl<R> LockLayer<R> {
+    /// Counts a write as in flight until the body of its response has ended or is dropped, not just until the service
+    /// has answered: for handlers that go on writing while they stream. Should the lease of the write lapse meanwhile, its
+    /// body is dropped, and the stream fails with [`LeaseLapsed`](crate::respond::LeaseLapsed).
+    pub fn until_body_ends(self) -> LockLayer<UntilBodyEnds<R>> {
+        let options = Options { hold: Hold::Body, ..self.options };
+        LockLayer { locks: self.locks, options, responder: UntilBodyEnds::new(self.responder) }
+    }
+
     /// Puts an [`Admission`](super::Admission) into every admitted write, not just into those that locks answered for.
     /// Costs an allocation a write.
     pub fn fence_all(mut self) -> Self {

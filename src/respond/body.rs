@@ -13,12 +13,8 @@ use http_body_util::Full;
 use parking_lot::Mutex;
 use pin_project_lite::pin_project;
 
-use crate::store::Permit;
-
 pin_project! {
     /// The body of a response that came through the layer: the service's own, frame by frame, or a refusal's.
-    ///
-    /// Where a write counts as in flight until its response has ended, the body keeps its permit.
     pub struct ResponseBody<B> {
         #[pin]
         kind: Kind<B>,
@@ -28,7 +24,7 @@ pin_project! {
 pin_project! {
     #[project = KindProj]
     enum Kind<B> {
-        Passed { #[pin] body: B, permit: Option<Permit> },
+        Passed { #[pin] body: B },
         Own { #[pin] body: Full<Bytes> },
         // Never contended: a body is polled by `&mut`. The mutex makes the whole `Sync` where the service's body is, which
         // boxing it asks for.
@@ -38,8 +34,8 @@ pin_project! {
 
 impl<B> ResponseBody<B> {
     /// The service's own body.
-    pub(crate) fn passed(body: B, permit: Option<Permit>) -> Self {
-        Self { kind: Kind::Passed { body, permit } }
+    pub(crate) fn passed(body: B) -> Self {
+        Self { kind: Kind::Passed { body } }
     }
 
     /// A body that is all there.
@@ -53,7 +49,7 @@ impl<B> ResponseBody<B> {
         B: Body<Data = Bytes, Error = Infallible> + Send + 'static,
     {
         match self.kind {
-            Kind::Passed { body, .. } => ResponseBody::streamed(body),
+            Kind::Passed { body } => ResponseBody::streamed(body),
             Kind::Own { body } => ResponseBody { kind: Kind::Own { body } },
             Kind::Streamed { stream } => ResponseBody { kind: Kind::Streamed { stream } },
         }
@@ -70,7 +66,7 @@ impl<B> ResponseBody<B> {
 
 impl<B: Default> Default for ResponseBody<B> {
     fn default() -> Self {
-        Self::passed(B::default(), None)
+        Self::passed(B::default())
     }
 }
 
@@ -80,15 +76,9 @@ impl<B: Body> Body for ResponseBody<B> {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         match self.project().kind.project() {
-            KindProj::Passed { body, permit } => {
-                let frame = std::task::ready!(body.poll_frame(cx));
-                if frame.is_none() {
-                    drop(permit.take());
-                }
-                // For `Bytes` this is a move: no copy.
-                Poll::Ready(
-                    frame.map(|frame| frame.map(|frame| frame.map_data(|mut data| data.copy_to_bytes(data.remaining())))),
-                )
+            // For `Bytes` this is a move: no copy.
+            KindProj::Passed { body } => {
+                body.poll_frame(cx).map_ok(|frame| frame.map_data(|mut data| data.copy_to_bytes(data.remaining())))
             }
             KindProj::Own { body } => body.poll_frame(cx).map_err(|never| match never {}),
             KindProj::Streamed { stream } => stream.get_mut().as_mut().poll_frame(cx).map_err(|never| match never {}),
@@ -97,7 +87,7 @@ impl<B: Body> Body for ResponseBody<B> {
 
     fn is_end_stream(&self) -> bool {
         match &self.kind {
-            Kind::Passed { body, .. } => body.is_end_stream(),
+            Kind::Passed { body } => body.is_end_stream(),
             Kind::Own { body } => body.is_end_stream(),
             Kind::Streamed { stream } => stream.lock().is_end_stream(),
         }
@@ -105,7 +95,7 @@ impl<B: Body> Body for ResponseBody<B> {
 
     fn size_hint(&self) -> SizeHint {
         match &self.kind {
-            Kind::Passed { body, .. } => body.size_hint(),
+            Kind::Passed { body } => body.size_hint(),
             Kind::Own { body } => body.size_hint(),
             Kind::Streamed { stream } => stream.lock().size_hint(),
         }

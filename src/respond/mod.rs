@@ -1,6 +1,7 @@
 //! Fourth floor: from a [`Refusal`](crate::Refusal) to a response. What stands here knows no policy.
 
 mod body;
+mod held;
 mod html;
 mod negotiate;
 mod problem;
@@ -9,6 +10,7 @@ mod responder;
 pub(crate) use self::responder::render;
 pub use self::{
     body::ResponseBody,
+    held::{HeldBody, LeaseLapsed, UntilBodyEnds},
     negotiate::Format,
     problem::Problem,
     responder::{Problems, ReadOn, Respond, RespondWith},

@@ -22,7 +22,8 @@ pub trait Respond<ReqBody, ResBody> {
     /// The response of a refusal when there is no request any more: its write was stopped under way.
     fn respond_to_none(&self, refusal: &Refusal) -> Response<Self::Body>;
 
-    /// The service's own response. `permit` is to live as long as the body, where there is one.
+    /// The service's own response. `permit` is to live as long as the body, where there is one: only [`UntilBodyEnds`](super::UntilBodyEnds) is
+    /// given one.
     fn pass(&self, response: Response<ResBody>, permit: Option<Permit>) -> Response<Self::Body>;
 }
 
@@ -52,8 +53,8 @@ impl<ReqBody, ResBody> Respond<ReqBody, ResBody> for Problems {
         render_as(refusal, Format::Problem)
     }
 
-    fn pass(&self, response: Response<ResBody>, permit: Option<Permit>) -> Response<Self::Body> {
-        response.map(|body| ResponseBody::passed(body, permit))
+    fn pass(&self, response: Response<ResBody>, _permit: Option<Permit>) -> Response<Self::Body> {
+        response.map(ResponseBody::passed)
     }
 }
 
@@ -133,8 +134,8 @@ where
         render_as(refusal, Format::Problem)
     }
 
-    fn pass(&self, response: Response<ResBody>, permit: Option<Permit>) -> Response<Self::Body> {
-        response.map(|body| ResponseBody::passed(body, permit))
+    fn pass(&self, response: Response<ResBody>, _permit: Option<Permit>) -> Response<Self::Body> {
+        response.map(ResponseBody::passed)
     }
 }
 

@@ -4,6 +4,7 @@
 pub mod bodies;
 #[cfg(unix)]
 pub mod engines;
+pub mod leases;
 pub mod probe;
 pub mod spellings;
 pub mod stores;
