@@ -40,6 +40,12 @@ pub trait Fixture: Send + Sync + 'static {
         async { SteppedBack::Unable }
     }
 
+    /// Lets the leases of all writes in flight run out, as if their node had stood still for so long, and then lets the node
+    /// go on: it renews what it still can. For stores whose writes have leases.
+    fn lapse(&self) -> impl Future<Output = Lapse> + Send {
+        async { Lapse::Never }
+    }
+
     /// Whether the stores register writes; G3 and G7 are asked only of those that do.
     fn mode(&self) -> Mode {
         Mode::Guarded
@@ -70,6 +76,15 @@ pub enum Mode {
     Guarded,
     /// It does not: what was admitted before a lock was granted may still run.
     CheckOnly,
+}
+
+/// What became of [`Fixture::lapse`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Lapse {
+    /// The leases have run out.
+    Done,
+    /// Writes have none: the store hears at once of the end of every write.
+    Never,
 }
 
 /// What became of [`Fixture::step_back`].

@@ -1,9 +1,9 @@
 //! G5 and G7: how locks expire, are refreshed, and are held by the writes they answer for.
 
-use std::time::Duration;
+use std::{future::poll_fn, task::Poll, time::Duration};
 
 use super::{
-    fixture::{Fixture, SteppedBack},
+    fixture::{Fixture, Lapse, SteppedBack},
     kit::*,
 };
 use crate::{
@@ -278,4 +278,45 @@ pub async fn a_write_holds_only_the_locks_that_answer_for_it<F: Fixture>(fixture
     lock.end(&store).await;
     assert!(seen(&store, &lock).await.is_none(), "its holder releases it, in use or not");
     drop(running);
+}
+
+/// Once its lease has run out, a write is told to stop, no acquire waits for it, it holds no lock, and nothing brings it
+/// back: others may have been granted what it changes.
+pub async fn a_lapsed_write_is_stopped_and_never_revived<F: Fixture>(fixture: &F) {
+    let (store, grain) = (fixture.fresh().await, fixture.grain());
+    let lock = Ask::exclusive(ANN, "/a").living(grain * 60).one(&store).await;
+    let pinning = Wr::put(ANN, "/a/big").with(&lock).admitted(&store, "its own token").await;
+    let plain = Wr::delete(BOB, "/b").admitted(&store, "nothing is locked there").await;
+    for running in [&pinning, &plain] {
+        let early = poll_fn(|cx| Poll::Ready(running.permit.poll_lapsed(cx).is_ready())).await;
+        assert!(!early, "a write that was just admitted may go on");
+    }
+    if fixture.lapse().await == Lapse::Never {
+        return;
+    }
+    for running in [&pinning, &plain] {
+        poll_fn(|cx| running.permit.poll_lapsed(cx)).await;
+    }
+    let rule = "a write whose lease has run out guards nothing any more";
+    let over = Ask::exclusive(EVE, "/b/c").draining(Duration::ZERO).one(&store).await;
+    Wr::delete(BOB, "/b").blocked(&store, &[&over], rule).await;
+    over.end(&store).await;
+    fixture.advance(grain * 60).await;
+    assert!(seen(&store, &lock).await.is_none(), "a write whose lease has run out holds no lock (G5)");
+
+    let rule = "a write whose lease has run out is never revived";
+    for _ in 0..3 {
+        fixture.advance(grain * 60).await;
+        for running in [&pinning, &plain] {
+            let lapsed = poll_fn(|cx| Poll::Ready(running.permit.poll_lapsed(cx).is_ready())).await;
+            assert!(lapsed, "{rule}");
+        }
+        Ask::exclusive(EVE, "/b").draining(Duration::ZERO).one(&store).await.end(&store).await;
+        Ask::exclusive(BOB, "/a").draining(Duration::ZERO).one(&store).await.end(&store).await;
+    }
+    let next = Wr::put(BOB, "/b").admitted(&store, "nothing is locked there").await;
+    drop((pinning, plain));
+    let busy = Ask::exclusive(EVE, "/b").draining(Duration::ZERO).go(&store).await;
+    assert!(matches!(busy, Acquired::Busy { .. }), "the end of a lapsed write ends no other: {busy:?}");
+    drop(next);
 }

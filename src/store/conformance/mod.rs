@@ -53,6 +53,7 @@
 //! | every lock ends; an ended one is absent from every answer; the store's clock decides (G5) | [`life`], [`release`] |
 //! | a clock stepping back revives nothing | [`life`] |
 //! | no lapse under way, up to the total life; `in_use`; reported ends (G7) | [`life`] |
+//! | a write whose lease has run out is stopped, guards and holds nothing, and stays so (G3, G7) | [`life`] |
 //! | generations of grants and permits (G6) | [`generations`], [`races`] |
 //! | dead locks are remembered, told apart, told to their own (G8) | [`release`], [`repeats`], [`life`] |
 //! | tokens: for their principal alone, shown nowhere (G9) | [`secrets`], [`release`], [`life`] |
@@ -82,7 +83,7 @@ pub mod secrets;
 pub mod watch;
 
 pub use self::{
-    fixture::{Fixture, Mode, SteppedBack},
+    fixture::{Fixture, Lapse, Mode, SteppedBack},
     model::ModelStore,
     run::{Case, Needs, Report, run, run_all},
 };
@@ -172,6 +173,7 @@ macro_rules! __conformance_cases {
                 a_lock_ends_with_the_last_of_its_writes: Guarded,
                 no_write_holds_a_lock_past_its_total_life: Guarded,
                 a_write_holds_only_the_locks_that_answer_for_it: Guarded,
+                a_lapsed_write_is_stopped_and_never_revived: Guarded,
             }
             release {
                 a_released_lock_is_gone_at_once: Any,
