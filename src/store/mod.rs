@@ -23,6 +23,7 @@ mod remote;
 #[allow(dead_code, reason = "until the first store that uses it")]
 mod stored;
 mod watch;
+mod watchers;
 mod write;
 
 use std::sync::Arc;

@@ -18,11 +18,10 @@ use super::{
     pins::Pins,
     record::{Breaker, Record, Stage},
     table::Table,
-    watch::Watchers,
 };
 use crate::{
     lock::{Lock, LockParts, LostCause, LostLock, Principal, Timestamp, TokenDigest, TokenKey},
-    store::{Clock, Lifetime, LockEvent},
+    store::{Clock, Lifetime, LockEvent, watchers::Watchers},
 };
 
 /// Ended locks that one step buries, apart from those in its way.

@@ -22,7 +22,6 @@ mod prefix;
 mod record;
 mod slab;
 mod table;
-mod watch;
 
 use std::{fmt, sync::Arc, time::Duration};
 

@@ -1,4 +1,7 @@
-//! Watchers of the memory store: a bounded queue each, and no cost while there are none.
+//! The watchers of a store: a bounded queue each, and no cost while there are none.
+//!
+//! A store that sees every change itself is synced from the start. One that hears of them from an engine says when it does:
+//! each watcher is told `Synced` once the subscription stands, and again whenever something may have been missed.
 
 use std::{
     collections::VecDeque,
@@ -24,10 +27,17 @@ const QUEUE: usize = 256;
 /// Watchers of one store.
 const MOST: usize = 10_000;
 
-#[derive(Debug, Default)]
-pub(super) struct Watchers {
+#[derive(Debug)]
+pub(in crate::store) struct Watchers {
     count: AtomicUsize,
-    all: Mutex<Vec<Arc<Watcher>>>,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    all: Vec<Arc<Watcher>>,
+    /// Whether whoever starts to watch now misses nothing from here on.
+    synced: bool,
 }
 
 #[derive(Debug)]
@@ -48,23 +58,57 @@ enum Selected {
 
 #[derive(Debug)]
 struct Queue {
-    events: VecDeque<LockEvent>,
+    events: VecDeque<Result<LockEvent, StoreError>>,
     waker: Option<Waker>,
     closed: bool,
 }
 
+/// Watchers of a store that sees every change itself.
+impl Default for Watchers {
+    fn default() -> Self {
+        Self { count: AtomicUsize::new(0), inner: Mutex::new(Inner { all: Vec::new(), synced: true }) }
+    }
+}
+
+#[allow(dead_code, reason = "for the stores of an engine")]
 impl Watchers {
-    pub(super) fn any(&self) -> bool {
+    /// Watchers of a store that hears of changes from an engine: not synced until [`Watchers::synced`] is called.
+    pub(in crate::store) fn unsynced() -> Self {
+        Self { count: AtomicUsize::new(0), inner: Mutex::new(Inner { all: Vec::new(), synced: false }) }
+    }
+
+    /// From here on nothing is missed: everybody reads the state anew.
+    pub(in crate::store) fn synced(&self) {
+        let mut inner = self.inner.lock();
+        inner.synced = true;
+        let wakers: Vec<Waker> = inner.all.iter().filter_map(|watcher| watcher.resync()).collect();
+        drop(inner);
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
+    /// From here on something may be missed; `why` is told to each watcher once.
+    pub(in crate::store) fn cut_off(&self, why: impl Fn() -> StoreError) {
+        let mut inner = self.inner.lock();
+        inner.synced = false;
+        let wakers: Vec<Waker> = inner.all.iter().filter_map(|watcher| watcher.push(Err(why()))).collect();
+        drop(inner);
+        wakers.into_iter().for_each(Waker::wake);
+    }
+}
+
+impl Watchers {
+    pub(in crate::store) fn any(&self) -> bool {
         self.count.load(Ordering::Acquire) != 0
     }
 
     /// Watches what fits `query`, from now on.
-    pub(super) fn subscribe(self: &Arc<Self>, query: &LockQuery<'_>) -> Watch {
-        let mut all = self.all.lock();
-        if all.len() >= MOST {
+    pub(in crate::store) fn subscribe(self: &Arc<Self>, query: &LockQuery<'_>) -> Watch {
+        let mut inner = self.inner.lock();
+        if inner.all.len() >= MOST {
             let error = StoreError::new(StoreErrorKind::Other, "ten thousand watchers are the limit");
             return Watch::new(Refused(Some(error)));
         }
+        let first = inner.synced.then_some(Ok(LockEvent::Synced));
         let watcher = Arc::new(Watcher {
             select: match &query.select {
                 Select::Covering(key) => Selected::Covering(key.clone().into_owned()),
@@ -74,31 +118,31 @@ impl Watchers {
             principal: query.principal.map(Option::<&Principal>::cloned),
             kind: query.kind.cloned(),
             older_than: query.older_than,
-            queue: Mutex::new(Queue { events: VecDeque::from([LockEvent::Synced]), waker: None, closed: false }),
+            queue: Mutex::new(Queue { events: first.into_iter().collect(), waker: None, closed: false }),
         });
-        all.push(watcher.clone());
-        self.count.store(all.len(), Ordering::Release);
+        inner.all.push(watcher.clone());
+        self.count.store(inner.all.len(), Ordering::Release);
         Watch::new(Events { watcher, watchers: Arc::downgrade(self) })
     }
 
     /// Hands `news` to whom it concerns. Who is to be woken is given back, to be woken when no lock is held.
-    pub(super) fn publish(&self, news: &mut Vec<LockEvent>) -> Vec<Waker> {
+    pub(in crate::store) fn publish(&self, news: &mut Vec<LockEvent>) -> Vec<Waker> {
         let mut wakers = Vec::new();
         if news.is_empty() {
             return wakers;
         }
-        let all = self.all.lock();
+        let inner = self.inner.lock();
         for event in news.drain(..) {
-            for watcher in all.iter().filter(|watcher| watcher.wants(&event)) {
-                wakers.extend(watcher.push(event.clone()));
+            for watcher in inner.all.iter().filter(|watcher| watcher.wants(&event)) {
+                wakers.extend(watcher.push(Ok(event.clone())));
             }
         }
         wakers
     }
 
     /// The store is gone: every stream ends after what it has.
-    pub(super) fn close(&self) {
-        for watcher in self.all.lock().drain(..) {
+    pub(in crate::store) fn close(&self) {
+        for watcher in self.inner.lock().all.drain(..) {
             let waker = {
                 let mut queue = watcher.queue.lock();
                 queue.closed = true;
@@ -109,7 +153,7 @@ impl Watchers {
     }
 
     fn unsubscribe(&self, watcher: &Arc<Watcher>) {
-        let mut all = self.all.lock();
+        let all = &mut self.inner.lock().all;
         if let Some(at) = all.iter().position(|other| Arc::ptr_eq(other, watcher)) {
             all.swap_remove(at);
         }
@@ -135,15 +179,26 @@ impl Watcher {
         query.fits(lock)
     }
 
-    fn push(&self, event: LockEvent) -> Option<Waker> {
+    fn push(&self, event: Result<LockEvent, StoreError>) -> Option<Waker> {
         let mut queue = self.queue.lock();
         if queue.events.len() >= QUEUE {
-            // Too slow: what was missed is made good by reading the state anew.
+            // Too slow: what was missed is made good by reading the state anew. While the store is cut off, that has to wait.
             queue.events.clear();
-            queue.events.push_back(LockEvent::Synced);
+            queue.events.push_back(event.and(Ok(LockEvent::Synced)));
         } else {
             queue.events.push_back(event);
         }
+        queue.waker.take()
+    }
+}
+
+#[allow(dead_code, reason = "for the stores of an engine")]
+impl Watcher {
+    /// What waits to be read is older than the state that is to be read now.
+    fn resync(&self) -> Option<Waker> {
+        let mut queue = self.queue.lock();
+        queue.events.retain(Result::is_err);
+        queue.events.push_back(Ok(LockEvent::Synced));
         queue.waker.take()
     }
 }
@@ -159,7 +214,7 @@ impl Stream for Events {
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let mut queue = self.watcher.queue.lock();
         match queue.events.pop_front() {
-            Some(event) => Poll::Ready(Some(Ok(event))),
+            Some(event) => Poll::Ready(Some(event)),
             None if queue.closed => Poll::Ready(None),
             None => {
                 queue.waker = Some(cx.waker().clone());
