@@ -9,6 +9,7 @@ use std::{
 use super::{
     core::{Core, Edit, End, breaker},
     drain::Draining,
+    durable::settled,
     graveyard::Asker,
     latch::Latch,
     plan::{Plan, Successor},
@@ -33,8 +34,9 @@ enum Step {
 impl Core {
     pub(super) fn acquire(self: &Arc<Self>, request: &Acquire<'_>) -> StoreFuture<Acquired> {
         let digests: Vec<TokenDigest> = request.locks.iter().map(|lock| self.key.digest(&lock.token)).collect();
-        match self.edit(|edit| edit.acquire(request, &digests)) {
-            Step::Done(answer) => StoreFuture::ready(answer),
+        let (step, ticket) = self.edit(|edit| edit.acquire(request, &digests));
+        match step {
+            Step::Done(answer) => settled(answer, ticket),
             Step::Wait(plan, latch, writes, shown) => {
                 let wake = self.clock.sleep_until(shown.after(request.drain));
                 StoreFuture::new(Draining::new(self.clone(), plan, latch, writes, wake, request.drain))
@@ -80,12 +82,12 @@ impl Edit<'_> {
                     continue;
                 }
                 Some(_) => taken = true,
-                None => lost.extend(self.table.graveyard.by_token(digest, asker, self.now)),
+                None => lost.extend(self.table.gone(digest, asker, self.now)),
             }
             let id = new.parts.id;
             taken |= self.table.by_id(id).is_some_and(|slot| self.living(slot).is_some());
             // Ids prove nothing, so nothing is told of the lock that had this one.
-            if lost.is_empty() && self.table.graveyard.has_id(id, self.now) {
+            if lost.is_empty() && self.table.id_is_gone(id, self.now) {
                 lost.push(LostLock::new(LostCause::Unknown));
             }
             taken |= !tokens.insert(*digest) || !ids.insert(id);

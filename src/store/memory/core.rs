@@ -12,6 +12,7 @@ use std::{
 use parking_lot::RwLock;
 
 use super::{
+    durable::{Change, Notes, Queue, Seen, Ticket, Undo},
     filter::Filter,
     graveyard::Memory,
     inflight::Registry,
@@ -20,7 +21,7 @@ use super::{
     table::Table,
 };
 use crate::{
-    lock::{Lock, LockParts, LostCause, LostLock, Principal, Timestamp, TokenDigest, TokenKey},
+    lock::{Lock, LockParts, Principal, Timestamp, TokenDigest, TokenKey},
     store::{Clock, Lifetime, LockEvent, watchers::Watchers},
 };
 
@@ -39,7 +40,11 @@ pub(super) struct Core {
     pub(super) clock: Clock,
     /// The latest time ever seen.
     latest: AtomicU64,
+    /// By how many microseconds the store's time is ahead of its clock: where that is behind what an earlier process saw.
+    ahead: u64,
     pub(super) watchers: Arc<Watchers>,
+    /// Where steps wait to be written down; none for a store without a file.
+    pub(super) queue: Option<Arc<Queue>>,
 }
 
 impl Core {
@@ -54,15 +59,23 @@ impl Core {
             lease,
             clock,
             latest: AtomicU64::new(0),
+            ahead: 0,
             watchers: Arc::default(),
+            queue: None,
         }
     }
 
     /// The time that decides: the clock's, but never earlier than it ever was. A clock that steps back makes time stand
     /// still; it revives nothing.
     pub(super) fn now(&self) -> Timestamp {
-        let shown = self.clock.now().as_micros();
+        let shown = self.clock.now().as_micros() + self.ahead;
         Timestamp::from_micros(self.latest.fetch_max(shown, Ordering::AcqRel).max(shown))
+    }
+
+    /// From here on the store's time is `time` at least, and moves on with the clock.
+    #[cfg(feature = "redb")]
+    pub(super) fn not_before(&mut self, time: Timestamp) {
+        self.ahead = time.as_micros().saturating_sub(self.clock.now().as_micros());
     }
 
     /// The number of the latest grant.
@@ -71,18 +84,44 @@ impl Core {
     }
 
     /// One step that may change something: nobody sees it half done, and watchers hear of it in the order of the steps.
-    pub(super) fn edit<T>(&self, step: impl FnOnce(&mut Edit<'_>) -> T) -> T {
+    /// Answers also what has to be durable before anybody is told.
+    pub(super) fn edit<T>(&self, step: impl FnOnce(&mut Edit<'_>) -> T) -> (T, Ticket) {
+        let notes = self.queue.as_ref().map(|_| Notes::default());
+        self.step(notes, |edit| {
+            edit.prune(PRUNE);
+            step(edit)
+        })
+    }
+
+    /// One step of which nothing is to be written down.
+    pub(super) fn in_memory<T>(&self, step: impl FnOnce(&mut Edit<'_>) -> T) -> T {
+        self.step(None, step).0
+    }
+
+    fn step<T>(&self, notes: Option<Notes>, step: impl FnOnce(&mut Edit<'_>) -> T) -> (T, Ticket) {
         let mut table = self.table.write();
         let changing = Changing::start(&self.filter);
         let now = self.now();
-        let mut edit = Edit { core: self, table: &mut table, now };
-        edit.prune(PRUNE);
+        let mut edit = Edit { core: self, table: &mut table, now, notes };
         let done = step(&mut edit);
+        let notes = edit.notes.take();
+        let ticket = match &self.queue {
+            Some(queue) => self.note(queue, notes.unwrap_or_default(), &mut table, now),
+            None => None,
+        };
         let wakers = self.watchers.publish(&mut table.news);
         drop(changing);
         drop(table);
         wakers.into_iter().for_each(Waker::wake);
-        done
+        (done, ticket)
+    }
+
+    /// Puts a step into the queue; its news too, unless nobody waits for it to be written down.
+    #[cold]
+    fn note(&self, queue: &Queue, mut notes: Notes, table: &mut Table, now: Timestamp) -> Ticket {
+        table.graveyard.forgotten().into_iter().for_each(|key| notes.hint(Change::Forget { key }));
+        let news = if notes.promised() { std::mem::take(&mut table.news) } else { Vec::new() };
+        queue.add(notes.into_step(news), Seen { now, generation: self.generation() })
     }
 }
 
@@ -113,6 +152,8 @@ pub(super) struct Edit<'a> {
     pub(super) core: &'a Core,
     pub(super) table: &'a mut Table,
     pub(super) now: Timestamp,
+    /// What is to be written down; none where a step is of memory alone.
+    pub(super) notes: Option<Notes>,
 }
 
 /// Why a lock ends in this step.
@@ -127,13 +168,13 @@ pub(super) enum End {
 }
 
 impl Edit<'_> {
-    /// The lock or mark in `slot` if it counts. One that does not any more is buried.
+    /// The lock or mark in `slot` if it counts and is not about to go. One that does not count any more is buried.
     pub(super) fn living(&mut self, slot: u32) -> Option<&mut Record> {
         if !self.table.records.get(slot)?.live(self.now) {
             self.bury(slot, End::Itself);
             return None;
         }
-        self.table.records.get_mut(slot)
+        self.table.records.get_mut(slot).filter(|record| record.leaving.is_none())
     }
 
     pub(super) fn snapshot(&self, slot: u32) -> Option<Lock> {
@@ -152,6 +193,7 @@ impl Edit<'_> {
             span: lifetime.span,
             most: lifetime.most,
             generation: 0,
+            leaving: None,
             pins: Arc::<Pins>::default(),
             queued: None,
             place: super::record::Place::default(),
@@ -173,6 +215,7 @@ impl Edit<'_> {
         record.generation = generation;
         let ends = record.expires_at;
         self.table.requeue(slot, ends);
+        self.put(slot, Some(Undo::Granted(self.table.records.id(slot))));
         let lock = self.snapshot(slot)?;
         self.tell(|| LockEvent::Granted(lock.clone()));
         Some(lock)
@@ -183,31 +226,37 @@ impl Edit<'_> {
         self.table.unlink(&self.core.filter, slot);
     }
 
-    /// Ends a lock, remembers it and says so. A mark whose time is up only goes.
+    /// Ends a lock, remembers it and says so. A mark whose time is up only goes. In a store with a file, one that ends by
+    /// somebody's word leaves: it goes when that is written down.
     pub(super) fn bury(&mut self, slot: u32, end: End) -> Option<Lock> {
+        let by_itself = matches!(end, End::Itself);
+        if self.notes.is_some() && !by_itself && self.table.records.get(slot).is_some_and(|record| !record.is_mark()) {
+            return self.leave(slot, end);
+        }
         let lock = self.snapshot(slot)?;
-        let record = self.table.unlink(&self.core.filter, slot)?;
-        if record.is_mark() && matches!(end, End::Itself) {
+        let mut record = self.table.unlink(&self.core.filter, slot)?;
+        if record.is_mark() && by_itself {
             return None;
         }
-        let known = LostLock {
-            id: Some(record.parts.id),
-            root: Some(record.parts.root.clone()),
-            at: Some(self.now),
-            ..LostLock::new(LostCause::Released)
-        };
-        let lost = match end {
-            End::Itself => record.end_by_itself(self.now),
-            End::Released => known,
-            End::Replaced => LostLock { cause: LostCause::Replaced, ..known },
-            End::ResourceGone => LostLock { cause: LostCause::ResourceGone, ..known },
-            End::Broken(by) => LostLock { cause: LostCause::Broken, actor: by.actor, reason: Some(by.reason), ..known },
+        let (grave, noted) = match record.leaving.take() {
+            // Decided and noted before.
+            Some(grave) => (*grave, true),
+            None => {
+                let lost = record.lost_by(end, self.now);
+                (self.table.graveyard.dig(record.digest, record.parts.principal.clone(), lost, self.now), false)
+            }
         };
         if !record.is_mark() {
-            let (cause, actor, reason) = (lost.cause, lost.actor.clone(), lost.reason.clone());
+            let (cause, actor, reason) = (grave.lost.cause, grave.lost.actor.clone(), grave.lost.reason.clone());
             self.tell(|| LockEvent::Ended { lock: lock.clone(), cause, actor, reason });
         }
-        self.table.graveyard.bury(record.digest, record.parts.principal.clone(), lost, self.now);
+        if record.is_mark() {
+            self.dug(&grave);
+        } else if let Some(notes) = self.notes.as_mut().filter(|_| !noted) {
+            notes.hint(Change::Gone { generation: record.generation });
+            notes.hint(Change::Dead(grave.clone()));
+        }
+        self.table.graveyard.bury(grave, self.now);
         Some(lock)
     }
 

@@ -10,6 +10,7 @@ use std::{
 
 use super::{
     core::{Core, Edit},
+    durable::Settling,
     latch::Latch,
     plan::Plan,
 };
@@ -27,6 +28,8 @@ pub(super) struct Draining {
     writes: Vec<WriteId>,
     deadline: ClockSleep,
     drain: Duration,
+    /// The answer, while what it tells of is written down.
+    settling: Option<Settling<Acquired>>,
 }
 
 impl Draining {
@@ -38,7 +41,7 @@ impl Draining {
         deadline: ClockSleep,
         drain: Duration,
     ) -> Self {
-        Self { core, plan: Some(plan), latch, writes, deadline, drain }
+        Self { core, plan: Some(plan), latch, writes, deadline, drain, settling: None }
     }
 
     fn detach(&self) {
@@ -53,6 +56,9 @@ impl Future for Draining {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
+        if let Some(settling) = &mut this.settling {
+            return Pin::new(settling).poll(cx);
+        }
         loop {
             let drained = this.latch.poll(cx).is_ready();
             if !drained && Pin::new(&mut this.deadline).poll(cx).is_pending() {
@@ -60,13 +66,16 @@ impl Future for Draining {
             }
             let Some(plan) = this.plan.take() else { return Poll::Pending };
             let (latch, drain) = (&this.latch, this.drain);
-            let end = this.core.edit(|edit| {
+            let (end, ticket) = this.core.edit(|edit| {
                 if drained { edit.finish(plan, latch, drain) } else { Outcome::Answer(edit.give_up(&plan, latch, drain)) }
             });
             match end {
                 Outcome::Answer(answer) => {
                     this.detach();
-                    return Poll::Ready(Ok(answer));
+                    match Settling::new(answer, ticket) {
+                        Ok(settling) => return Pin::new(this.settling.insert(settling)).poll(cx),
+                        Err(answer) => return Poll::Ready(Ok(answer)),
+                    }
                 }
                 Outcome::Wait(plan, writes) => {
                     this.plan = Some(plan);

@@ -2,12 +2,13 @@
 
 use super::{
     core::{Core, Edit, End, breaker, earlier},
+    durable::settled,
     graveyard::Asker,
     record::{Breaker, Stage},
 };
 use crate::{
     lock::{Gone, HolderClaim, Lock, LockKind, LostCause, LostLock, Reach, ResourceKey, TokenDigest, rules},
-    store::{Authority, FinalTerm, Lifetime, LockEvent, Refresh, Refreshed, Release, Released, Which},
+    store::{Authority, FinalTerm, Lifetime, LockEvent, Refresh, Refreshed, Release, Released, StoreFuture, Which},
 };
 
 /// Why a lock is not there for whoever asks.
@@ -17,32 +18,35 @@ enum Absent {
 }
 
 impl Core {
-    pub(super) fn refresh(&self, refresh: &Refresh<'_>) -> Refreshed {
+    pub(super) fn refresh(&self, refresh: &Refresh<'_>) -> StoreFuture<Refreshed> {
         if matches!(refresh.authority, Authority::Break { .. }) {
-            return Refreshed::NotHolder;
+            return StoreFuture::ready(Refreshed::NotHolder);
         }
         let asked = Asked::of(self, refresh.which, &refresh.authority, refresh.covering);
-        self.edit(|edit| match edit.find_asked(&asked) {
+        let (answer, ticket) = self.edit(|edit| match edit.find_asked(&asked) {
             Ok(slot) => edit.refresh(slot, refresh),
             Err(Absent::Lost(lost)) => Refreshed::Lost(lost),
             Err(Absent::NotHolder) => Refreshed::NotHolder,
-        })
+        });
+        settled(answer, ticket)
     }
 
-    pub(super) fn release(&self, release: &Release<'_>) -> Released {
+    pub(super) fn release(&self, release: &Release<'_>) -> StoreFuture<Released> {
         let asked = Asked::of(self, release.which, &release.authority, release.covering);
-        self.edit(|edit| match edit.find_asked(&asked) {
+        let (answer, ticket) = self.edit(|edit| match edit.find_asked(&asked) {
             Ok(slot) => edit.release(slot, &release.authority),
             Err(Absent::Lost(lost)) => {
                 edit.burn(&asked);
                 Released::Lost(lost)
             }
             Err(Absent::NotHolder) => Released::NotHolder,
-        })
+        });
+        settled(answer, ticket)
     }
 
-    pub(super) fn clear(&self, gone: &[Gone<'_>]) -> usize {
-        self.edit(|edit| gone.iter().map(|gone| edit.clear(gone)).sum())
+    pub(super) fn clear(&self, gone: &[Gone<'_>]) -> StoreFuture<usize> {
+        let (ended, ticket) = self.edit(|edit| gone.iter().map(|gone| edit.clear(gone)).sum());
+        settled(ended, ticket)
     }
 }
 
@@ -109,7 +113,7 @@ impl Edit<'_> {
     }
 
     fn refresh(&mut self, slot: u32, refresh: &Refresh<'_>) -> Refreshed {
-        let now = self.now;
+        let (now, before) = (self.now, self.before(slot));
         let Some(record) = self.table.records.get_mut(slot) else {
             return Refreshed::Lost(LostLock::new(LostCause::Unknown));
         };
@@ -125,6 +129,7 @@ impl Edit<'_> {
         let capped = record.life_end.is_some() && record.expires_at == record.life_end;
         let ends = record.expires_at;
         self.table.requeue(slot, ends);
+        self.put(slot, before);
         let Some(lock) = self.snapshot(slot) else { return Refreshed::Lost(LostLock::new(LostCause::Unknown)) };
         self.tell(|| LockEvent::Refreshed(lock.clone()));
         Refreshed::Refreshed(lock, if capped { FinalTerm::Yes } else { FinalTerm::No })
@@ -148,6 +153,7 @@ impl Edit<'_> {
 
     /// From here on the holder may write on until `deadline`, but no longer refresh.
     fn start_break(&mut self, slot: u32, breaker: Breaker, deadline: crate::lock::Timestamp) -> Option<Lock> {
+        let before = self.before(slot);
         let record = self.table.records.get_mut(slot)?;
         // Who breaks it a second time may shorten the grace, and never lengthens it.
         record.life_end = earlier(record.life_end, Some(deadline));
@@ -155,6 +161,7 @@ impl Edit<'_> {
         record.stage = Stage::Breaking(Box::new(breaker));
         let ends = record.expires_at;
         self.table.requeue(slot, ends);
+        self.put(slot, before);
         let lock = self.snapshot(slot)?;
         self.tell(|| LockEvent::Breaking(lock.clone()));
         Some(lock)
@@ -170,7 +177,9 @@ impl Edit<'_> {
                 Asker::Principal(principal) => principal.cloned(),
                 Asker::Guard => None,
             };
-            self.table.graveyard.burn(digest, principal, self.now);
+            let grave = self.table.graveyard.dig_burnt(digest, principal, self.now);
+            self.dug(&grave);
+            self.table.graveyard.bury(grave, self.now);
         }
     }
 

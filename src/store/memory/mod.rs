@@ -10,6 +10,7 @@ mod admit;
 mod cooling;
 mod core;
 mod drain;
+mod durable;
 mod filter;
 mod find;
 mod graveyard;
@@ -25,7 +26,7 @@ mod table;
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use self::{core::Core, graveyard::Memory, inflight::Registry};
+use self::{core::Core, durable::Writer, graveyard::Memory, inflight::Registry};
 use super::{
     Acquire, Acquired, Clock, LockPage, LockQuery, LockStore, Refresh, Refreshed, Release, Released, StoreFuture, Verdict,
     Watch, Write, WriteId,
@@ -82,7 +83,11 @@ use crate::lock::Gone;
 /// # Ok(()) }
 /// ```
 #[derive(Clone)]
-pub struct MemoryStore(Arc<Core>);
+pub struct MemoryStore {
+    core: Arc<Core>,
+    /// Writes to the file; none without one. Ends with the last handle.
+    _writer: Option<Arc<Writer>>,
+}
 
 /// Builds a [`MemoryStore`] that differs from the default.
 #[derive(Clone, Debug)]
@@ -120,6 +125,16 @@ impl MemoryStore {
         Self::builder().build()
     }
 
+    /// A store with its locks in the file at `path` too: [`MemoryStoreBuilder::open`] with the defaults.
+    ///
+    /// # Errors
+    /// As there: the file is of something else, damaged, open in another process, or cannot be read or written.
+    #[cfg(feature = "redb")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "redb")))]
+    pub fn open(path: impl AsRef<std::path::Path>) -> Result<Self, super::StoreError> {
+        Self::builder().open(path)
+    }
+
     /// A store with settings of its own.
     pub fn builder() -> MemoryStoreBuilder {
         MemoryStoreBuilder {
@@ -134,10 +149,10 @@ impl MemoryStore {
     #[must_use]
     pub fn stats(&self) -> MemoryStats {
         let (locks, dead) = {
-            let table = self.0.table.read();
+            let table = self.core.table.read();
             (table.records.len(), table.graveyard.len())
         };
-        MemoryStats { locks, dead, in_flight: self.0.registry.as_ref().map_or(0, Registry::len) }
+        MemoryStats { locks, dead, in_flight: self.core.registry.as_ref().map_or(0, Registry::len) }
     }
 }
 
@@ -149,8 +164,8 @@ impl Default for MemoryStore {
 
 impl fmt::Debug for MemoryStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let guard = if self.0.registry.is_some() { Guard::Guarded } else { Guard::CheckOnly };
-        f.debug_struct("MemoryStore").field("guard", &guard).field("clock", &self.0.clock).finish_non_exhaustive()
+        let guard = if self.core.registry.is_some() { Guard::Guarded } else { Guard::CheckOnly };
+        f.debug_struct("MemoryStore").field("guard", &guard).field("clock", &self.core.clock).finish_non_exhaustive()
     }
 }
 
@@ -182,45 +197,122 @@ impl MemoryStoreBuilder {
         self
     }
 
-    /// The store.
+    /// The store, in memory alone.
     #[must_use]
     pub fn build(self) -> MemoryStore {
-        let registry = match self.guard {
+        let registry = self.registry();
+        let core = Core::new(self.clock, registry, self.lease, self.memory);
+        MemoryStore { core: Arc::new(core), _writer: None }
+    }
+
+    /// The store with its locks in the file at `path` too, which is made where there is none: locks are back after a
+    /// restart and after a crash. For one machine and one process; several processes need a store that they share.
+    ///
+    /// Checks and permits stay in memory and cost what they cost without a file. Whatever changes a lock is written to the
+    /// file, and synced, before it is answered; callers that wait at the same time share one sync. A thread of its own
+    /// does that, so it works in any runtime.
+    ///
+    /// | | promised |
+    /// |---|---|
+    /// | acquire, refresh, release, break, clear | durable when answered; in the order in which they were decided |
+    /// | a crash, of the process or of the machine | loses nothing that was answered. What was not may have happened or not; half of an acquire of several roots never |
+    /// | a lock that ends by somebody's word | blocks until its end is durable: no write goes past it that a crash would put behind it again |
+    /// | tokens and ids | work again after a restart; those used up are remembered as without one |
+    /// | G3 over a restart | nothing is waited for: the writes in flight died with the process. What they left behind them on its way to another system is held off by generations alone |
+    /// | marks (acquires that waited for writes), and what pinned a lock beyond its own end | gone with the process: so are those who waited and wrote |
+    /// | expiry | by the wall clock: a lock may expire while no process runs. A wall clock that is behind what the file has last seen revives nothing: time goes on from there |
+    /// | generations | grow over restarts, wherever the wall clock is |
+    /// | check-only | the same, without G3 and G7 |
+    ///
+    /// **When the file cannot be written** (the disk is full, read-only, broken), the calls that wait for it fail with
+    /// [`StoreErrorKind::ReadOnly`](super::StoreErrorKind) or another kind, and are undone in memory; locks that are
+    /// durable go on blocking, and writes are checked as before. Later calls try the file again, a few times a second, and
+    /// when it takes writes again all is written anew. What failed in such a call may be found in the file if the process
+    /// ends before that.
+    ///
+    /// Dropping the last handle writes down what is left and closes the file before it returns, so it may block for some
+    /// milliseconds. The file holds no token, but the secret by which guesses of tokens could be tried: keep it as
+    /// readable as the resources themselves. It is a few megabytes large, and grows by about half a kilobyte a lock.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use tower_lock::{lock::{Depth, LockId, LockKind, LockParts, LockScope, LockToken, Owner, ResourceKey}};
+    /// use tower_lock::store::{Acquire, Acquired, LockQuery, LockStore, MemoryStore, NewLock};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let folder = tempfile::tempdir()?;
+    /// # let path = folder.path().join("locks.redb");
+    /// # let parts = LockParts {
+    /// #     id: LockId::random(),
+    /// #     root: ResourceKey::parse("/docs/7")?.into_owned(),
+    /// #     scope: LockScope::Exclusive,
+    /// #     depth: Depth::Infinity,
+    /// #     kind: LockKind::User,
+    /// #     principal: None,
+    /// #     owner: Owner::default(),
+    /// #     reason: None,
+    /// #     client_ref: None,
+    /// # };
+    /// # let locks = [NewLock { parts: Arc::new(parts), token: LockToken::random() }];
+    /// let store = MemoryStore::open(&path)?;
+    /// assert!(matches!(store.acquire(&Acquire::new(&locks, None)).await?, Acquired::Granted(_)));
+    /// drop(store);
+    ///
+    /// let store = MemoryStore::open(&path)?;
+    /// let found = store.find(&LockQuery::covering(ResourceKey::parse("/docs/7")?)).await?;
+    /// assert_eq!(found.locks[0].id(), locks[0].parts.id);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// [`StoreErrorKind::Incompatible`](super::StoreErrorKind) where the file is of something else, of a later release, cut
+    /// off or damaged: it is then left as it is, byte by byte. `Unavailable` where a process, or another store, has it
+    /// open. `Denied`, `ReadOnly` or `Other` as the system says. It blocks while it reads.
+    #[cfg(feature = "redb")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "redb")))]
+    pub fn open(self, path: impl AsRef<std::path::Path>) -> Result<MemoryStore, super::StoreError> {
+        let registry = self.registry();
+        let settings = durable::Settings { clock: self.clock, registry, lease: self.lease, memory: self.memory };
+        let (core, writer) = durable::open(path.as_ref(), settings)?;
+        Ok(MemoryStore { core, _writer: Some(Arc::new(writer)) })
+    }
+
+    fn registry(&self) -> Option<Registry> {
+        match self.guard {
             Guard::Guarded => Some(Registry::new()),
             Guard::CheckOnly => None,
-        };
-        MemoryStore(Arc::new(Core::new(self.clock, registry, self.lease, self.memory)))
+        }
     }
 }
 
 impl LockStore for MemoryStore {
     fn admit(&self, write: &Write<'_>) -> StoreFuture<Verdict> {
-        StoreFuture::ready(self.0.admit(write))
+        StoreFuture::ready(self.core.admit(write))
     }
 
     fn acquire(&self, request: &Acquire<'_>) -> StoreFuture<Acquired> {
-        self.0.acquire(request)
+        self.core.acquire(request)
     }
 
     fn refresh(&self, refresh: &Refresh<'_>) -> StoreFuture<Refreshed> {
-        StoreFuture::ready(self.0.refresh(refresh))
+        self.core.refresh(refresh)
     }
 
     fn release(&self, release: &Release<'_>) -> StoreFuture<Released> {
-        StoreFuture::ready(self.0.release(release))
+        self.core.release(release)
     }
 
     // The write that took the resources keeps its registration until its permit goes; nothing has to be looked up for it.
     fn clear(&self, gone: &[Gone<'_>], _under: Option<WriteId>) -> StoreFuture<usize> {
-        StoreFuture::ready(self.0.clear(gone))
+        self.core.clear(gone)
     }
 
     fn find(&self, query: &LockQuery<'_>) -> StoreFuture<LockPage> {
-        StoreFuture::ready(self.0.find(query))
+        StoreFuture::ready(self.core.find(query))
     }
 
     fn watch(&self, query: &LockQuery<'_>) -> Watch {
-        self.0.watchers.subscribe(query)
+        self.core.watchers.subscribe(query)
     }
 }
 

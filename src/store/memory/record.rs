@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::pins::Pins;
+use super::{core::End, graveyard::Grave, pins::Pins};
 use crate::lock::{Lock, LockLife, LockParts, LockState, LostCause, LostLock, Principal, Timestamp, TokenDigest};
 
 #[derive(Debug)]
@@ -21,6 +21,8 @@ pub(super) struct Record {
     /// The most that a refresh gives.
     pub(super) most: Option<Duration>,
     pub(super) generation: u64,
+    /// Its end, decided and not yet written down: until it is, the lock still blocks and answers for nothing.
+    pub(super) leaving: Option<Box<Grave>>,
     pub(super) pins: Arc<Pins>,
     /// Under which time it stands in the queue of those that will expire.
     pub(super) queued: Option<Timestamp>,
@@ -35,7 +37,7 @@ pub(super) struct Place {
     pub(super) of_principal: u32,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Stage {
     Pending,
     Held,
@@ -67,9 +69,9 @@ impl Record {
         }
     }
 
-    /// Whether it is a granted lock that counts.
+    /// Whether it is a granted lock that counts and is not about to end.
     pub(super) fn held(&self, now: Timestamp) -> bool {
-        !self.is_mark() && self.live(now)
+        !self.is_mark() && self.leaving.is_none() && self.live(now)
     }
 
     /// What it looks like from outside.
@@ -92,8 +94,28 @@ impl Record {
         Lock::new(self.parts.clone(), life)
     }
 
+    /// What is to be remembered of it when it ends at `now` by `end`.
+    pub(super) fn lost_by(&self, end: End, now: Timestamp) -> LostLock {
+        let known = LostLock {
+            id: Some(self.parts.id),
+            root: Some(self.parts.root.clone()),
+            at: Some(now),
+            ..LostLock::new(LostCause::Released)
+        };
+        match end {
+            End::Itself => self.end_by_itself(now),
+            End::Released => known,
+            End::Replaced => LostLock { cause: LostCause::Replaced, ..known },
+            End::ResourceGone => LostLock { cause: LostCause::ResourceGone, ..known },
+            End::Broken(by) => LostLock { cause: LostCause::Broken, actor: by.actor, reason: Some(by.reason), ..known },
+        }
+    }
+
     /// Why and when it ended by itself, or will, for one that is not buried yet.
     pub(super) fn end_by_itself(&self, now: Timestamp) -> LostLock {
+        if let Some(leaving) = &self.leaving {
+            return leaving.lost.clone();
+        }
         let own = match (self.expires_at, self.life_end) {
             (Some(own), Some(life)) => own.min(life),
             (own, life) => own.or(life).unwrap_or(now),

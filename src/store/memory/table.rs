@@ -408,6 +408,21 @@ impl Table {
             None => self.graveyard.by_token(digest, asker, now).unwrap_or_else(|| LostLock::new(LostCause::Unknown)),
         }
     }
+
+    /// What is known of the dead lock with this token, as `asker` may know it; none when nothing is.
+    pub(super) fn gone(&self, digest: &TokenDigest, asker: Asker<'_>, now: Timestamp) -> Option<LostLock> {
+        let leaving = self.by_token(digest).and_then(|slot| self.records.get(slot)?.leaving.as_ref());
+        match leaving {
+            Some(_) => Some(self.lost(digest, asker, now)),
+            None => self.graveyard.by_token(digest, asker, now),
+        }
+    }
+
+    /// Whether a lock with this id is gone, or about to go.
+    pub(super) fn id_is_gone(&self, id: LockId, now: Timestamp) -> bool {
+        let leaving = self.by_id(id).and_then(|slot| self.records.get(slot)?.leaving.as_ref());
+        leaving.is_some() || self.graveyard.has_id(id, now)
+    }
 }
 
 /// A path and one more byte, on the stack unless it is long: a DELETE that the filter sends here for nothing is to cost no

@@ -209,7 +209,7 @@ impl<'f, F: Fixture> Pair<'f, F> {
         }
         let (mut store, mut model) = (ask.start(&self.store), for_model.start(&self.model));
         let expected = poll_once(&mut model).await;
-        let actual = poll_once(&mut store).await;
+        let actual = answered_as(&expected, &mut store).await;
         self.same(&actual.as_ref().map(outcome), &expected.as_ref().map(outcome), "acquire");
         match expected {
             None => {
@@ -452,7 +452,7 @@ impl<'f, F: Fixture> Pair<'f, F> {
         let mut still = Vec::new();
         for mut waiting in std::mem::take(&mut self.waiting) {
             let expected = poll_once(&mut waiting.model).await;
-            let actual = poll_once(&mut waiting.store).await;
+            let actual = answered_as(&expected, &mut waiting.store).await;
             let what = format!("waiting acquire {}", brief(&waiting.ask));
             self.same(&actual.as_ref().map(outcome), &expected.as_ref().map(outcome), &what);
             match expected {
@@ -511,6 +511,14 @@ impl<'f, F: Fixture> Pair<'f, F> {
             let model = covering(find(&self.model, LockQuery::covering(key(path))).await);
             self.same(&store, &model, &format!("the locks that cover {path}"));
         }
+    }
+}
+
+/// The store's answer where the model has one, however late it comes: a store may have to write it down, or to ask for it.
+async fn answered_as<T>(model: &Option<T>, store: &mut StoreFuture<T>) -> Option<T> {
+    match model {
+        Some(_) => Some(store.await.unwrap_or_else(|error| panic!("the store failed: {error}"))),
+        None => poll_once(store).await,
     }
 }
 

@@ -176,7 +176,7 @@ fn a_watcher_hears_of_what_fits_in_order_and_of_gaps() {
     let after = std::iter::from_fn(|| next(&mut watch)).count();
     assert!(after < 256);
     drop(watch);
-    assert!(!bench.store.0.watchers.any());
+    assert!(!bench.store.core.watchers.any());
 }
 
 #[test]
