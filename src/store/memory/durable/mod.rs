@@ -126,3 +126,6 @@ impl Seen {
         Self { now: self.now.max(other.now), generation: self.generation.max(other.generation) }
     }
 }
+
+#[cfg(all(test, feature = "redb"))]
+mod tests;

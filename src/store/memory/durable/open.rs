@@ -27,7 +27,7 @@ pub(in crate::store::memory) fn open(path: &Path, settings: Settings) -> Result<
     start(Opened::at(path)?, settings)
 }
 
-fn start(opened: Opened, settings: Settings) -> Result<(Arc<Core>, Writer), StoreError> {
+pub(super) fn start(opened: Opened, settings: Settings) -> Result<(Arc<Core>, Writer), StoreError> {
     let Opened { ledger, rows, graves, seen, key } = opened;
     let queue = Arc::new(Queue::new());
     let mut core = Core::new(settings.clock, settings.registry, settings.lease, settings.memory);
