@@ -38,6 +38,8 @@ struct Inner {
     all: Vec<Arc<Watcher>>,
     /// Whether whoever starts to watch now misses nothing from here on.
     synced: bool,
+    /// Counts the rounds in which late comers are synced.
+    round: u64,
 }
 
 #[derive(Debug)]
@@ -46,6 +48,8 @@ struct Watcher {
     principal: Option<Option<Principal>>,
     kind: Option<LockKind>,
     older_than: Option<Duration>,
+    /// The round that syncs it, for one that joined late.
+    round: Option<u64>,
     queue: Mutex<Queue>,
 }
 
@@ -61,12 +65,14 @@ struct Queue {
     events: VecDeque<Result<LockEvent, StoreError>>,
     waker: Option<Waker>,
     closed: bool,
+    /// Whether it was ever told to read the state.
+    synced: bool,
 }
 
 /// Watchers of a store that sees every change itself.
 impl Default for Watchers {
     fn default() -> Self {
-        Self { count: AtomicUsize::new(0), inner: Mutex::new(Inner { all: Vec::new(), synced: true }) }
+        Self { count: AtomicUsize::new(0), inner: Mutex::new(Inner { all: Vec::new(), synced: true, round: 0 }) }
     }
 }
 
@@ -74,7 +80,7 @@ impl Default for Watchers {
 impl Watchers {
     /// Watchers of a store that hears of changes from an engine: not synced until [`Watchers::synced`] is called.
     pub(in crate::store) fn unsynced() -> Self {
-        Self { count: AtomicUsize::new(0), inner: Mutex::new(Inner { all: Vec::new(), synced: false }) }
+        Self { count: AtomicUsize::new(0), inner: Mutex::new(Inner { all: Vec::new(), synced: false, round: 0 }) }
     }
 
     /// From here on nothing is missed: everybody reads the state anew.
@@ -82,6 +88,28 @@ impl Watchers {
         let mut inner = self.inner.lock();
         inner.synced = true;
         let wakers: Vec<Waker> = inner.all.iter().filter_map(|watcher| watcher.resync()).collect();
+        drop(inner);
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
+    /// Watches what fits `query`, once it is told so: by [`Watchers::synced`], or at the end of a round. For an engine
+    /// that may still tell of what happened before.
+    pub(in crate::store) fn join(self: &Arc<Self>, query: &LockQuery<'_>) -> Watch {
+        self.enter(query, false)
+    }
+
+    /// Whoever has joined by now is in the round that is answered.
+    pub(in crate::store) fn next_round(&self) -> u64 {
+        let mut inner = self.inner.lock();
+        inner.round += 1;
+        inner.round - 1
+    }
+
+    /// Those who joined up to `round` miss nothing from here on.
+    pub(in crate::store) fn synced_up_to(&self, round: u64) {
+        let inner = self.inner.lock();
+        let late = inner.all.iter().filter(|watcher| watcher.round.is_some_and(|joined| joined <= round));
+        let wakers: Vec<Waker> = late.filter_map(|watcher| watcher.resync_once()).collect();
         drop(inner);
         wakers.into_iter().for_each(Waker::wake);
     }
@@ -103,12 +131,17 @@ impl Watchers {
 
     /// Watches what fits `query`, from now on.
     pub(in crate::store) fn subscribe(self: &Arc<Self>, query: &LockQuery<'_>) -> Watch {
+        self.enter(query, true)
+    }
+
+    fn enter(self: &Arc<Self>, query: &LockQuery<'_>, at_once: bool) -> Watch {
         let mut inner = self.inner.lock();
         if inner.all.len() >= MOST {
             let error = StoreError::new(StoreErrorKind::Other, "ten thousand watchers are the limit");
             return Watch::new(Refused(Some(error)));
         }
-        let first = inner.synced.then_some(Ok(LockEvent::Synced));
+        let first = (at_once && inner.synced).then_some(Ok(LockEvent::Synced));
+        let round = (!at_once).then_some(inner.round);
         let watcher = Arc::new(Watcher {
             select: match &query.select {
                 Select::Covering(key) => Selected::Covering(key.clone().into_owned()),
@@ -118,7 +151,8 @@ impl Watchers {
             principal: query.principal.map(Option::<&Principal>::cloned),
             kind: query.kind.cloned(),
             older_than: query.older_than,
-            queue: Mutex::new(Queue { events: first.into_iter().collect(), waker: None, closed: false }),
+            round,
+            queue: Mutex::new(Queue { events: first.into_iter().collect(), waker: None, closed: false, synced: at_once }),
         });
         inner.all.push(watcher.clone());
         self.count.store(inner.all.len(), Ordering::Release);
@@ -181,6 +215,9 @@ impl Watcher {
 
     fn push(&self, event: Result<LockEvent, StoreError>) -> Option<Waker> {
         let mut queue = self.queue.lock();
+        if !queue.synced && event.is_ok() {
+            return None;
+        }
         if queue.events.len() >= QUEUE {
             // Too slow: what was missed is made good by reading the state anew. While the store is cut off, that has to wait.
             queue.events.clear();
@@ -199,7 +236,12 @@ impl Watcher {
         let mut queue = self.queue.lock();
         queue.events.retain(Result::is_err);
         queue.events.push_back(Ok(LockEvent::Synced));
+        queue.synced = true;
         queue.waker.take()
+    }
+
+    fn resync_once(&self) -> Option<Waker> {
+        if self.queue.lock().synced { None } else { self.resync() }
     }
 }
 

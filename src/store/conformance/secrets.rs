@@ -20,6 +20,7 @@ fn shows(text: &str, token: &LockToken) -> bool {
 pub async fn no_answer_shows_a_token<F: Fixture>(fixture: &F) {
     let store = fixture.fresh().await;
     let mut watch = store.watch(&LockQuery::at_or_below(key("/")));
+    let synced = watch.next().await.expect("a watch is endless").expect("the store answers");
     let ask = Ask::exclusive(ANN, "/a");
     let first = ask.go(&store).await;
     let repeated = ask.go(&store).await;
@@ -33,7 +34,8 @@ pub async fn no_answer_shows_a_token<F: Fixture>(fixture: &F) {
     let released = release_as(&store, ANN, &token).await;
     let lost = release_as(&store, ANN, &token).await;
     let mut said = format!("{first:?} {repeated:?} {admitted:?} {refused:?} {found:?} {refreshed:?} {released:?} {lost:?}");
-    for _ in 0..4 {
+    said.push_str(&format!("{synced:?}"));
+    for _ in 0..3 {
         let event: LockEvent = watch.next().await.expect("a watch is endless").expect("the store answers");
         said.push_str(&format!("{event:?}"));
     }

@@ -75,6 +75,8 @@ struct Ended {
     name: WriteName,
     at: Instant,
     sent: bool,
+    /// A call that carried it has failed since the flush under way began.
+    failed: bool,
 }
 
 /// One write in flight.
@@ -127,8 +129,8 @@ impl Writes {
         if names.is_empty() {
             return;
         }
-        for ended in &mut self.0.state.lock().ended {
-            ended.sent &= !names.contains(&ended.name);
+        for ended in self.0.state.lock().ended.iter_mut().filter(|ended| names.contains(&ended.name)) {
+            (ended.sent, ended.failed) = (false, true);
         }
         self.0.keeper.wake_later();
     }
@@ -178,7 +180,7 @@ impl Inner {
             if state.ended.first().is_some_and(|oldest| now.duration_since(oldest.at) > lease) {
                 state.ended.retain(|ended| now.duration_since(ended.at) <= lease);
             }
-            state.ended.push(Ended { name, at: now, sent: false });
+            state.ended.push(Ended { name, at: now, sent: false, failed: false });
         }
         self.ended.notify_waiters();
         self.keeper.wake();
@@ -187,21 +189,19 @@ impl Inner {
     /// Sends what has ended and was not sent.
     async fn flush(&self) -> Result<(), StoreError> {
         let Some(registrar) = self.registrar.upgrade() else { return Ok(()) };
+        // They do not count as sent by this: an engine that takes calls in order takes them as unsent when it queues them,
+        // so that no other call slips in between.
         let names: Vec<WriteName> = {
             let mut state = self.state.lock();
             let unsent = state.ended.iter_mut().filter(|ended| !ended.sent);
-            unsent.map(|ended| (ended.sent = true, ended.name).1).collect()
+            unsent.map(|ended| (ended.failed = false, ended.name).1).collect()
         };
         if names.is_empty() {
             return Ok(());
         }
-        let answer = registrar.end(&names).await;
-        let mut state = self.state.lock();
-        match answer {
-            Ok(()) => state.ended.retain(|ended| !names.contains(&ended.name)),
-            Err(_) => state.ended.iter_mut().for_each(|ended| ended.sent &= !names.contains(&ended.name)),
-        }
-        answer
+        registrar.end(&names).await?;
+        self.state.lock().ended.retain(|ended| ended.sent || ended.failed || !names.contains(&ended.name));
+        Ok(())
     }
 
     async fn renew(&self) -> Result<(), StoreError> {

@@ -81,7 +81,7 @@ impl<'f, F: Fixture> Pair<'f, F> {
             64..72 => self.refresh(tally).await,
             72..82 => self.release(tally).await,
             82..85 => self.clear(tally).await,
-            85..88 => self.give_up(tally),
+            85..88 => self.give_up(tally).await,
             _ => self.advance().await,
         }
         self.settle(tally).await;
@@ -214,6 +214,7 @@ impl<'f, F: Fixture> Pair<'f, F> {
         match expected {
             None => {
                 tally.count("acquire waits");
+                self.wait_for_mark(&ask, &mut store).await;
                 self.remember(&ask);
                 self.waiting.push(Waiting { ask, store, model });
             }
@@ -236,6 +237,29 @@ impl<'f, F: Fixture> Pair<'f, F> {
                 }
             }
         }
+    }
+
+    /// Polls an acquire that has to wait until its marks are there: a network store was only asked so far.
+    async fn wait_for_mark(&self, ask: &Ask, coming: &mut StoreFuture<Acquired>) {
+        for _ in 0..10_000 {
+            if !find(&self.store, LockQuery::id(ask.id())).await.is_empty() {
+                return;
+            }
+            let answered = poll_once(coming).await;
+            self.same(&answered.as_ref().map(outcome), &None, "acquire");
+        }
+        panic!("an acquire that waits sets a mark");
+    }
+
+    /// A network store takes the marks of a dropped acquire away in the background.
+    async fn wait_for_withdrawal(&self, ask: &Ask) {
+        for _ in 0..10_000 {
+            if find(&self.store, LockQuery::id(ask.id())).await.is_empty() {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+        panic!("a dropped acquire withdraws its mark");
     }
 
     /// Whether one of the marks is such. What is answered about a mark is a case of its own.
@@ -431,10 +455,12 @@ impl<'f, F: Fixture> Pair<'f, F> {
         tally.count(if model > 0 { "clear some" } else { "clear none" });
     }
 
-    fn give_up(&mut self, tally: &mut Tally) {
+    async fn give_up(&mut self, tally: &mut Tally) {
         if !self.waiting.is_empty() {
             let at = self.rng.below(self.waiting.len());
-            self.waiting.swap_remove(at);
+            let Waiting { ask, store, model } = self.waiting.swap_remove(at);
+            drop((store, model));
+            self.wait_for_withdrawal(&ask).await;
             self.log.push("a waiting acquire is dropped".to_owned());
             tally.count("acquire dropped");
         }
