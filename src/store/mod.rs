@@ -16,6 +16,8 @@ mod manage;
 mod memory;
 mod permit;
 mod query;
+#[cfg(feature = "redis")]
+mod redis;
 #[cfg(any(feature = "redis", feature = "postgres"))]
 #[allow(dead_code, reason = "until the first store that uses it")]
 mod remote;
@@ -28,6 +30,9 @@ mod write;
 
 use std::sync::Arc;
 
+#[cfg(feature = "redis")]
+#[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
+pub use self::redis::{RedisStore, RedisStoreBuilder};
 pub use self::{
     acquire::{Acquire, Acquired, Conflict, Lifetime, NewLock, Quota, QuotaExceeded, Replaces, Span},
     clock::{Clock, ClockSleep, ManualClock},
