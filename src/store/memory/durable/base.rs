@@ -46,8 +46,10 @@ pub(super) enum Fold {
     Replace,
 }
 
+/// The database. It writes to the file when it is dropped.
 pub(super) struct Folded {
-    database: Database,
+    /// None only while it is dropped.
+    database: Option<Database>,
 }
 
 impl State {
@@ -93,33 +95,39 @@ fn unpanicked<T>(what: &'static str, work: impl FnOnce() -> Result<T, Trouble>) 
 impl Folded {
     /// An empty database.
     pub(super) fn create(file: &Arc<File>) -> Result<Self, Failure> {
-        let folded = Self { database: Self::database(file)? };
+        let folded = Self::make(file)?;
         folded.fold(&Pending::new(), State::default(), Fold::Add)?;
         Ok(folded)
     }
 
     /// The database in `file`, which has been looked through page by page.
     pub(super) fn open(file: &Arc<File>) -> Result<Self, Failure> {
-        let mut database = Self::database(file)?;
-        let sound = unpanicked("looking through the database", || Ok(database.check_integrity()?))?;
+        let mut folded = Self::make(file)?;
+        let sound = unpanicked("looking through the database", || {
+            Ok(folded.database.as_mut().map(Database::check_integrity).transpose()?.unwrap_or_default())
+        })?;
         if !sound {
             return Err(Failure::new(StoreErrorKind::Incompatible, "the database is damaged"));
         }
-        Ok(Self { database })
+        Ok(folded)
     }
 
-    fn database(file: &Arc<File>) -> Result<Database, Failure> {
+    fn make(file: &Arc<File>) -> Result<Self, Failure> {
         unpanicked("opening the database", || {
             let mut builder = Database::builder();
             builder.create_with_file_format_v3(true).set_cache_size(CACHE);
             // Where the storage has a length, redb makes nothing new of it.
-            Ok(builder.create_with_backend(file::Base(file.clone()))?)
+            Ok(Self { database: Some(builder.create_with_backend(file::Base(file.clone()))?) })
         })
+    }
+
+    fn database(&self) -> Result<&Database, Trouble> {
+        self.database.as_ref().ok_or_else(|| redb::Error::PreviousIo.into())
     }
 
     pub(super) fn load(&self) -> Result<(State, Vec<Entry>), Failure> {
         let (state, entries) = unpanicked("reading the database", || {
-            let read = self.database.begin_read()?;
+            let read = self.database()?.begin_read()?;
             let state = read.open_table(STATE)?.get(())?.map(|state| state.value().to_vec());
             let mut entries = Vec::new();
             for (kind, table) in [(Kind::Lock, LOCKS), (Kind::Grave, GRAVES)] {
@@ -137,7 +145,7 @@ impl Folded {
     /// Enters `pending` and how far the database then is, in one transaction.
     pub(super) fn fold(&self, pending: &Pending, state: State, how: Fold) -> Result<(), Failure> {
         unpanicked("writing to the database", || {
-            let write = self.database.begin_write()?;
+            let write = self.database()?.begin_write()?;
             if how == Fold::Replace {
                 write.delete_table(LOCKS)?;
                 write.delete_table(GRAVES)?;
@@ -159,6 +167,13 @@ impl Folded {
             write.commit()?;
             Ok(())
         })
+    }
+}
+
+impl Drop for Folded {
+    fn drop(&mut self) {
+        let database = self.database.take();
+        let _ = panic::catch_unwind(AssertUnwindSafe(move || drop(database)));
     }
 }
 

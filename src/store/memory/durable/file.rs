@@ -75,11 +75,11 @@ fn incompatible(what: &'static str) -> Failure {
 
 /// What went wrong with the file, as far as the system says it.
 pub(super) fn io_failure(what: &'static str, error: io::Error) -> Failure {
-    use io::ErrorKind::{PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull, UnexpectedEof};
+    use io::ErrorKind::{InvalidData, PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull, UnexpectedEof};
     let kind = match error.kind() {
         StorageFull | QuotaExceeded | ReadOnlyFilesystem => StoreErrorKind::ReadOnly,
         PermissionDenied => StoreErrorKind::Denied,
-        UnexpectedEof => StoreErrorKind::Incompatible,
+        InvalidData | UnexpectedEof => StoreErrorKind::Incompatible,
         _ => StoreErrorKind::Other,
     };
     Failure::new(kind, what).caused_by(error)
