@@ -15,6 +15,8 @@ mod future;
 mod manage;
 mod memory;
 mod permit;
+#[cfg(feature = "postgres")]
+mod postgres;
 mod query;
 #[cfg(feature = "redis")]
 mod redis;
@@ -30,6 +32,9 @@ mod write;
 
 use std::sync::Arc;
 
+#[cfg(feature = "postgres")]
+#[cfg_attr(docsrs, doc(cfg(feature = "postgres")))]
+pub use self::postgres::{PostgresStore, PostgresStoreBuilder};
 #[cfg(feature = "redis")]
 #[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
 pub use self::redis::{RedisStore, RedisStoreBuilder};

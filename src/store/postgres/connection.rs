@@ -1,0 +1,353 @@
+//! Connections: made when they are needed, checked before they are used, replaced when they fail.
+//!
+//! Calls that may wait for a lock in the server have a connection to themselves, from a small pool. Plain reads share two,
+//! in which they follow one another without waiting for each other's answers. A connection whose call was given up is
+//! closed: what it would still answer is nobody's.
+
+use std::{
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use futures_core::Stream;
+use parking_lot::Mutex;
+use tokio::{
+    sync::{OnceCell, Semaphore, SemaphorePermit},
+    time::Instant,
+};
+use tokio_postgres::{
+    AsyncMessage, Client, Config, Connection, Error, Row, Socket, Statement,
+    tls::{MakeTlsConnect, TlsConnect},
+    types::ToSql,
+};
+
+use super::{
+    error,
+    schema::Schema,
+    statements::{CALLS, Call},
+};
+use crate::store::{StoreError, StoreErrorKind};
+
+/// Connections that plain reads share.
+const SHARED: usize = 2;
+/// The first pause after a failure to connect, and the longest.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(500));
+
+/// What the server sends on a connection, while somebody reads it.
+pub(super) type Messages = Pin<Box<dyn Stream<Item = Result<AsyncMessage, Error>> + Send>>;
+pub(super) type Connecting = Pin<Box<dyn Future<Output = Result<(Client, Messages), Error>> + Send>>;
+
+/// How connections are made, whichever TLS they use.
+pub(super) trait Connect: Send + Sync + 'static {
+    fn connect(&self, config: Config) -> Connecting;
+}
+
+/// Connections by a connector of the client crate's.
+pub(super) struct By<T>(pub(super) T);
+
+impl<T> Connect for By<T>
+where
+    T: MakeTlsConnect<Socket> + Clone + Send + Sync + 'static,
+    T::Stream: Send + 'static,
+    T::TlsConnect: Send,
+    <T::TlsConnect as TlsConnect<Socket>>::Future: Send,
+{
+    fn connect(&self, config: Config) -> Connecting {
+        let tls = self.0.clone();
+        Box::pin(async move {
+            let (client, connection) = config.connect(tls).await?;
+            let messages: Messages = Box::pin(Driver(connection));
+            Ok((client, messages))
+        })
+    }
+}
+
+struct Driver<T>(Connection<Socket, T>);
+
+impl<T: tokio_postgres::tls::TlsStream + Unpin> Stream for Driver<T> {
+    type Item = Result<AsyncMessage, Error>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.0.poll_message(cx)
+    }
+}
+
+/// Reads what comes and drops it, until the connection ends.
+struct Drive(Messages);
+
+impl Future for Drive {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        while let Some(Ok(_)) = ready!(self.0.as_mut().poll_next(cx)) {}
+        Poll::Ready(())
+    }
+}
+
+/// Reads what comes on a connection and drops it, until it ends.
+pub(super) fn drive(messages: Messages) -> impl Future<Output = ()> + Send {
+    Drive(messages)
+}
+
+/// Whether statements are prepared once per connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Statements {
+    Prepared,
+    /// Sent with every call, and nothing set for the session: for proxies that give every transaction another session.
+    Unprepared,
+}
+
+/// One connection, ready for use.
+pub(super) struct Conn {
+    client: Client,
+    prepared: [OnceCell<Statement>; CALLS],
+    statements: Statements,
+}
+
+impl Conn {
+    pub(super) async fn call(&self, sql: &Sql, call: Call, params: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, Error> {
+        let (text, types) = (&sql.0[call as usize], call.types());
+        match self.statements {
+            Statements::Prepared => {
+                let statement =
+                    self.prepared[call as usize].get_or_try_init(|| self.client.prepare_typed(text, types)).await?;
+                self.client.query(statement, params).await
+            }
+            Statements::Unprepared => {
+                let typed: Vec<_> = params.iter().copied().zip(types.iter().cloned()).collect();
+                self.client.query_typed(text, &typed).await
+            }
+        }
+    }
+
+    fn is_closed(&self) -> bool {
+        self.client.is_closed()
+    }
+}
+
+/// The text of every call, with the schema's name in it.
+pub(super) struct Sql([String; CALLS]);
+
+impl Sql {
+    pub(super) fn new(schema: &Schema) -> Self {
+        Self(std::array::from_fn(|at| schema.fill(Call::ALL[at].text())))
+    }
+}
+
+/// How long to leave a server alone that could not be reached.
+#[derive(Default)]
+struct Backoff {
+    failures: u32,
+    until: Option<Instant>,
+    last: Option<String>,
+}
+
+pub(super) struct Connections {
+    config: Config,
+    connect: Box<dyn Connect>,
+    statements: Statements,
+    pub(super) schema: Schema,
+    pub(super) sql: Sql,
+    limit: Duration,
+    free: Semaphore,
+    idle: Mutex<Vec<Conn>>,
+    shared: [Shared; SHARED],
+    turn: AtomicUsize,
+    backoff: Mutex<Backoff>,
+}
+
+#[derive(Default)]
+struct Shared {
+    conn: Mutex<Option<Arc<Conn>>>,
+    making: tokio::sync::Mutex<()>,
+}
+
+impl Connections {
+    pub(super) fn new(
+        mut config: Config,
+        connect: Box<dyn Connect>,
+        schema: &str,
+        statements: Statements,
+        limit: Duration,
+        most: usize,
+    ) -> Self {
+        let schema = Schema::new(schema);
+        config.connect_timeout(limit).keepalives(true).keepalives_idle(Duration::from_secs(30)).tcp_user_timeout(limit * 4);
+        if config.get_application_name().is_none() {
+            config.application_name("tower-lock");
+        }
+        Self {
+            config,
+            connect,
+            statements,
+            sql: Sql::new(&schema),
+            schema,
+            limit,
+            free: Semaphore::new(most.max(1)),
+            idle: Mutex::default(),
+            shared: Default::default(),
+            turn: AtomicUsize::new(0),
+            backoff: Mutex::default(),
+        }
+    }
+
+    /// A connection as it comes, for what is not part of a call.
+    pub(super) async fn bare(&self) -> Result<(Client, Messages), StoreError> {
+        if let Some(error) = self.too_soon() {
+            return Err(error);
+        }
+        match self.connect.connect(self.config.clone()).await {
+            Ok(made) => {
+                *self.backoff.lock() = Backoff::default();
+                Ok(made)
+            }
+            Err(error) => Err(self.failed(error)),
+        }
+    }
+
+    async fn make(&self) -> Result<Conn, StoreError> {
+        let (client, messages) = self.bare().await?;
+        tokio::spawn(Drive(messages));
+        let mut hello = String::new();
+        if self.statements == Statements::Prepared {
+            // A call that was given up does not go on for ever. The plans are made once, for tables of any size.
+            let limit = self.limit.as_millis() + 50;
+            hello = format!(
+                "SET statement_timeout = {limit}; SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; \
+                 SET enable_bitmapscan = off; SET jit = off; "
+            );
+        }
+        hello += &self.schema.question();
+        self.schema.check(client.simple_query(&hello).await)?;
+        Ok(Conn { client, prepared: [const { OnceCell::const_new() }; CALLS], statements: self.statements })
+    }
+
+    fn too_soon(&self) -> Option<StoreError> {
+        let backoff = self.backoff.lock();
+        let until = backoff.until.filter(|until| Instant::now() < *until)?;
+        let left = until.saturating_duration_since(Instant::now());
+        let error = StoreError::new(StoreErrorKind::Unavailable, format!("connecting; the next try is in {left:?}"));
+        Some(match backoff.last.clone() {
+            Some(last) => error.caused_by(last),
+            None => error,
+        })
+    }
+
+    fn failed(&self, error: Error) -> StoreError {
+        let last = error.to_string();
+        let mut answer = error::store_error("connecting", error);
+        if answer.kind() == StoreErrorKind::Other {
+            answer = StoreError::new(StoreErrorKind::Unavailable, "connecting").caused_by(answer);
+        }
+        let mut backoff = self.backoff.lock();
+        let pause = PAUSE.0.saturating_mul(1 << backoff.failures.min(10)).min(PAUSE.1);
+        backoff.failures += 1;
+        backoff.last = Some(last);
+        backoff.until = Some(Instant::now() + jitter(pause));
+        answer
+    }
+
+    /// A connection of the caller's own, until it is given back.
+    pub(super) async fn own(&self) -> Result<Own<'_>, StoreError> {
+        let Ok(permit) = self.free.acquire().await else {
+            return Err(StoreError::new(StoreErrorKind::Other, "the connections are closed"));
+        };
+        loop {
+            let idle = self.idle.lock().pop();
+            match idle {
+                Some(conn) if conn.is_closed() => {}
+                Some(conn) => return Ok(Own { connections: self, conn: Some(conn), _permit: permit }),
+                None => break,
+            }
+        }
+        let conn = self.make().await?;
+        Ok(Own { connections: self, conn: Some(conn), _permit: permit })
+    }
+
+    /// One of the connections that plain reads share.
+    pub(super) async fn shared(&self) -> Result<Arc<Conn>, StoreError> {
+        let shared = &self.shared[self.turn.fetch_add(1, Ordering::Relaxed) % SHARED];
+        if let Some(conn) = shared.open() {
+            return Ok(conn);
+        }
+        let _making = shared.making.lock().await;
+        if let Some(conn) = shared.open() {
+            return Ok(conn);
+        }
+        let conn = Arc::new(self.make().await?);
+        *shared.conn.lock() = Some(conn.clone());
+        Ok(conn)
+    }
+
+    /// Lets nobody use a shared connection any more, should the call in it be given up.
+    pub(super) fn forget_unless_done<'c>(&'c self, conn: &'c Arc<Conn>) -> Forget<'c> {
+        Forget { connections: self, conn, since: Instant::now(), open: true }
+    }
+}
+
+/// Forgets a shared connection when it is dropped before the call was done, unless that was the caller's own haste.
+pub(super) struct Forget<'c> {
+    connections: &'c Connections,
+    conn: &'c Arc<Conn>,
+    since: Instant,
+    open: bool,
+}
+
+impl Forget<'_> {
+    pub(super) fn done(mut self) {
+        self.open = false;
+    }
+}
+
+impl Drop for Forget<'_> {
+    fn drop(&mut self) {
+        if self.open && (self.conn.is_closed() || self.since.elapsed() > self.connections.limit / 2) {
+            for shared in &self.connections.shared {
+                let mut held = shared.conn.lock();
+                if held.as_ref().is_some_and(|held| Arc::ptr_eq(held, self.conn)) {
+                    *held = None;
+                }
+            }
+        }
+    }
+}
+
+impl Shared {
+    fn open(&self) -> Option<Arc<Conn>> {
+        self.conn.lock().clone().filter(|conn| !conn.is_closed())
+    }
+}
+
+/// A connection of one's own. Closed unless it is given back.
+pub(super) struct Own<'c> {
+    connections: &'c Connections,
+    conn: Option<Conn>,
+    _permit: SemaphorePermit<'c>,
+}
+
+impl Own<'_> {
+    pub(super) async fn call(&self, call: Call, params: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, Error> {
+        match &self.conn {
+            Some(conn) => conn.call(&self.connections.sql, call, params).await,
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// It has answered, and may be used again.
+    pub(super) fn give_back(mut self) {
+        if let Some(conn) = self.conn.take().filter(|conn| !conn.is_closed()) {
+            self.connections.idle.lock().push(conn);
+        }
+    }
+}
+
+/// Between half of it and all of it, so that nodes which lost the server together do not come back together.
+fn jitter(pause: Duration) -> Duration {
+    let random = uuid::Uuid::new_v4().as_u64_pair().1;
+    pause / 2 + (pause / 2).mul_f64((random >> 11) as f64 / (1_u64 << 53) as f64)
+}
