@@ -1,8 +1,12 @@
 //! A small document API with axum: JSON documents at `/docs/{id}`, users by HTTP Basic (any password), locks at `/locks`.
 //!
-//!     cargo run --example axum [address]
+//!     cargo run --example axum [address [store]]
+//!     cargo run --example axum --features redis 127.0.0.1:3000 redis://127.0.0.1:6379
 //!
 //! When it is ready it prints the curl lines that show the whole story. Paste them into a shell.
+
+#[path = "common/store_url.rs"]
+mod store_url;
 
 use std::{
     collections::HashMap,
@@ -22,7 +26,7 @@ use base64::prelude::{BASE64_STANDARD, Engine};
 use serde_json::Value;
 use tower_lock::{
     Access, Admission, AuthorizeAsk, Authorizer, DefaultAuthorizer, LockEndpoint, LockKind, LockLayer, LockRequest, Locks,
-    MemoryStore, Owner, Principal,
+    Owner, Principal,
 };
 
 #[tokio::main]
@@ -30,7 +34,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:3000".into());
     let listener = tokio::net::TcpListener::bind(&address).await?;
 
-    let locks = Locks::builder(MemoryStore::new())
+    // In memory, in a file, in Redis, in PostgreSQL: nothing else in here knows.
+    let locks = Locks::builder(store_url::open(std::env::args().nth(2)).await?)
         .principal(|request| request.extensions.get::<User>().map(|user| Principal::new(&user.0)))
         .authorizer(admin_may_do_everything)
         .endpoint_url("/locks")

@@ -1,6 +1,6 @@
 //! A lock store of one's own: a list behind a mutex, and the whole of `LockStore` over it.
 //!
-//!     cargo run --example custom_store [address]
+//!     cargo run --example custom_store [address [store]]
 //!     cargo test --example custom_store --all-features
 //!
 //! It is of the check-only kind: `admit` looks and registers nothing, so a lock may be granted while a write that was
@@ -8,9 +8,14 @@
 //! of the feature `conformance` proves it, at the end of this file. A store that registers its writes gives out
 //! `Permit::new`, and waits in `acquire` until the writes that the lock would refuse (`rules::would_refuse`) have ended.
 //!
+//! It runs on the store of this file, `list:`, unless a second argument names another by its URL.
+//!
 //! What to take along: the rules come from `lock::rules` and the limits with each request; a store decides and changes in
 //! one step, under one lock here; it keeps digests of tokens; what has run out is gone before anybody looks; and what
 //! has ended is remembered for an hour, for those who held it.
+
+#[path = "common/store_url.rs"]
+mod store_url;
 
 use std::{sync::Arc, time::Duration};
 
@@ -505,8 +510,12 @@ fn earlier(one: Option<Timestamp>, other: Option<Timestamp>) -> Option<Timestamp
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:3000".into());
     let listener = tokio::net::TcpListener::bind(&address).await?;
+    let store: Arc<dyn LockStore> = match std::env::args().nth(2) {
+        Some(url) if url != "list:" => store_url::open(Some(url)).await?,
+        _ => Arc::new(ListStore::new(Clock::system())),
+    };
     // Whoever says a name has it: a real service authenticates.
-    let locks = Locks::builder(ListStore::new(Clock::system()))
+    let locks = Locks::builder(store)
         .principal(|request| Some(Principal::new(request.headers.get("x-user")?.to_str().ok()?)))
         .endpoint_url("/locks")
         .build();

@@ -1,9 +1,13 @@
 //! Locks without a framework: hyper, a service function, and the lock endpoint before it.
 //!
-//!     cargo run --example hyper [address]
+//!     cargo run --example hyper [address [store]]
+//!     cargo run --example hyper --features redis 127.0.0.1:3000 redis://127.0.0.1:6379
 //!
 //! Keeps texts under any path. Who sends HTTP Basic (any password) has a name; who does not may write what nobody has
 //! locked. When it is ready it prints the curl lines that show the whole story. Paste them into a shell.
+
+#[path = "common/store_url.rs"]
+mod store_url;
 
 use std::{
     collections::HashMap,
@@ -22,7 +26,7 @@ use hyper_util::{
     service::TowerToHyperService,
 };
 use tower::ServiceBuilder;
-use tower_lock::{LockEndpoint, LockLayer, Locks, MemoryStore, Principal, RequestView};
+use tower_lock::{LockEndpoint, LockLayer, Locks, Principal, RequestView};
 
 type Texts = Arc<Mutex<HashMap<String, Bytes>>>;
 
@@ -31,7 +35,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:3000".into());
     let listener = tokio::net::TcpListener::bind(&address).await?;
 
-    let locks = Locks::builder(MemoryStore::new()).principal(principal).endpoint_url("/locks").build();
+    let store = store_url::open(std::env::args().nth(2)).await?;
+    let locks = Locks::builder(store).principal(principal).endpoint_url("/locks").build();
     let texts = Texts::default();
     let app = ServiceBuilder::new()
         // There is no router to mount the endpoint with, so it answers its own paths before the guarded service.

@@ -1,4 +1,8 @@
-//! What the examples print when they are ready works as it stands: each curl line is run by a shell, in order.
+//! What the examples print when they are ready works as it stands, on every store: each curl line is run by a shell, in
+//! order.
+#![cfg(unix)]
+
+mod support;
 
 use std::{
     fs,
@@ -8,9 +12,69 @@ use std::{
 
 use serde_json::Value;
 
+/// A test of each example for each store, on a server that lives as long as this value.
+macro_rules! on {
+    ($($store:ident: $url:expr;)*) => { $(mod $store {
+        #[test]
+        fn the_story_of_the_axum_example_is_true() {
+            let (url, _server) = $url;
+            super::the_story_of_the_axum_example_is_true(&url);
+        }
+
+        #[test]
+        fn the_story_of_the_hyper_example_is_true() {
+            let (url, _server) = $url;
+            super::the_story_of_the_hyper_example_is_true(&url);
+        }
+
+        #[test]
+        fn the_story_of_the_custom_store_is_true() {
+            let (url, _server) = $url;
+            super::the_story_of_the_custom_store_is_true(&url);
+        }
+    })* };
+}
+
+on! {
+    memory: (String::from("memory:"), ());
+}
+
+#[cfg(feature = "redb")]
+on! {
+    redb: {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        (format!("redb:{}", folder.path().join("locks.redb").display()), folder)
+    };
+}
+
+#[cfg(feature = "redis")]
+on! {
+    redis: {
+        let server = crate::support::engines::RedisServer::start();
+        (server.url(), server)
+    };
+}
+
+#[cfg(feature = "postgres")]
+on! {
+    postgres: {
+        let server = crate::support::engines::PostgresServer::start();
+        (server.url(), server)
+    };
+}
+
 #[test]
-fn the_story_of_the_axum_example_is_true() {
-    let Some(answers) = told("axum") else { return };
+fn a_url_that_names_no_store_is_told_what_does() {
+    let away = if cfg!(feature = "postgres") { "Connection refused" } else { "the feature postgres" };
+    for (url, told) in [("mysql://127.0.0.1", "redis://"), ("postgres://127.0.0.1:1/none", away)] {
+        let output = Command::new(built("axum")).args(["127.0.0.1:0", url]).output().expect("an example runs");
+        let message = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && message.contains(told) && !message.contains("panicked"), "{url}: {message}");
+    }
+}
+
+fn the_story_of_the_axum_example_is_true(store: &str) {
+    let Some(answers) = told("axum", store) else { return };
     let [create, acquire, refused, read, admin, held, list, refresh, release, free, job, nobody] = &answers[..] else {
         panic!("the story has another number of lines: {answers:#?}")
     };
@@ -40,9 +104,8 @@ fn the_story_of_the_axum_example_is_true() {
     assert!(nobody.header("www-authenticate").starts_with("Basic"));
 }
 
-#[test]
-fn the_story_of_the_hyper_example_is_true() {
-    let Some(answers) = told("hyper") else { return };
+fn the_story_of_the_hyper_example_is_true(store: &str) {
+    let Some(answers) = told("hyper", store) else { return };
     let [create, acquire, refused, above, held, inspect, release, free] = &answers[..] else {
         panic!("the story has another number of lines: {answers:#?}")
     };
@@ -55,15 +118,30 @@ fn the_story_of_the_hyper_example_is_true() {
     assert_eq!((release.status, free.status), (204, 204));
 }
 
+#[test]
+fn a_store_of_ones_own_tells_the_same_story() {
+    the_story_of_the_custom_store_is_true("list:");
+}
+
+fn the_story_of_the_custom_store_is_true(store: &str) {
+    let Some(answers) = told("custom_store", store) else { return };
+    let [acquire, refused, held, release, free] = &answers[..] else {
+        panic!("the story has another number of lines: {answers:#?}")
+    };
+    assert!(acquire.text.starts_with("<urn:uuid:"), "{acquire:?}");
+    assert_eq!(refused.refusal(423, "locked")["resource"], "/docs/1");
+    assert_eq!((held.status, release.status, free.status), (200, 204, 200));
+}
+
 /// The answers to the lines that an example prints, or nothing where there is no curl.
-fn told(example: &str) -> Option<Vec<Answer>> {
+fn told(example: &str, store: &str) -> Option<Vec<Answer>> {
     if Command::new("curl").arg("--version").stdout(Stdio::null()).status().is_err() {
         let missing = "missing: curl, so the lines that the examples print are not tried";
         assert!(std::env::var("CI").as_deref() != Ok("true"), "{missing}");
         eprintln!("skipped; {missing}");
         return None;
     }
-    Some(Server::start(example).tell())
+    Some(Server::start(example, store).tell())
 }
 
 struct Server {
@@ -74,9 +152,9 @@ struct Server {
 }
 
 impl Server {
-    fn start(example: &str) -> Self {
+    fn start(example: &str, store: &str) -> Self {
         let mut process = Command::new(built(example))
-            .arg("127.0.0.1:0")
+            .args(["127.0.0.1:0", store])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()
@@ -139,6 +217,13 @@ fn built(example: &str) -> String {
     cargo.args(["build", "--quiet", "--message-format=json", "--example", example]);
     if cfg!(feature = "full") {
         cargo.arg("--all-features");
+    }
+    for (feature, is_on) in
+        [("redb", cfg!(feature = "redb")), ("redis", cfg!(feature = "redis")), ("postgres", cfg!(feature = "postgres"))]
+    {
+        if is_on {
+            cargo.args(["--features", feature]);
+        }
     }
     let output = cargo.current_dir(env!("CARGO_MANIFEST_DIR")).stderr(Stdio::inherit()).output().expect("cargo runs");
     assert!(output.status.success(), "{example} does not build");

@@ -5,7 +5,7 @@
 //! here is dropped, and also when the whole test process is killed; then it ends the server and removes the folder.
 //!
 //! A missing program is a failure that says the line to type, never a test left out.
-#![allow(dead_code, reason = "every test binary uses a part of it")]
+#![allow(dead_code, unreachable_pub, reason = "every test binary uses a part of it")]
 
 use std::{
     fs::{self, File},
