@@ -101,6 +101,15 @@ impl Core {
 
     /// Asks for a step, however long it takes. What has ended on this node is told ahead of it, in the same flight.
     pub(super) async fn step(&self, script: &'static Script, arguments: &[&[u8]]) -> Result<Reply, StoreError> {
+        self.fly(script, arguments, Ride::Ahead).await
+    }
+
+    /// The same, with what has ended as the last argument.
+    pub(super) async fn step_with_ends(&self, script: &'static Script, arguments: &[&[u8]]) -> Result<Reply, StoreError> {
+        self.fly(script, arguments, Ride::Within).await
+    }
+
+    async fn fly(&self, script: &'static Script, arguments: &[&[u8]], ride: Ride) -> Result<Reply, StoreError> {
         let time = self.time.text();
         let arguments: Vec<&[u8]> = std::iter::once(time.as_bytes()).chain(arguments.iter().copied()).collect();
         let mut known = true;
@@ -108,6 +117,13 @@ impl Core {
             let flight = || {
                 let form = if known { evaluate } else { introduce };
                 let carried = self.carry();
+                if ride == Ride::Within && carried.names.len() <= BATCH {
+                    let ended = joined(&carried.names);
+                    let arguments = [&*arguments, &[&ended]].concat();
+                    return (Flight::One(form(script, &self.keys.all, &arguments)), carried);
+                }
+                let none: &[&[u8]] = if ride == Ride::Within { &[b""] } else { &[] };
+                let arguments = [&*arguments, none].concat();
                 if carried.names.is_empty() {
                     return (Flight::One(form(script, &self.keys.all, &arguments)), carried);
                 }
@@ -210,6 +226,15 @@ impl Registrar for Core {
 
 fn joined(names: &[WriteName]) -> Vec<u8> {
     names.iter().flat_map(|name| name.0).collect()
+}
+
+/// How what has ended goes along with a call.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ride {
+    /// By a script of its own.
+    Ahead,
+    /// As the last argument.
+    Within,
 }
 
 /// Ends on their way. Dropped before they have arrived, they are for another call to carry.

@@ -21,6 +21,7 @@ impl Script {
     }
 }
 
+const KEYS: &str = include_str!("scripts/keys.lua");
 const COMMON: &str = include_str!("scripts/common.lua");
 const CHANGE: &str = include_str!("scripts/change.lua");
 const RULES: &str = include_str!("scripts/rules.lua");
@@ -33,7 +34,7 @@ const READS: &str = " flags=no-writes";
 
 macro_rules! scripts {
     ($($name:ident: $doing:literal, $flags:expr, [$($part:expr),*];)*) => {
-        $(pub(super) static $name: LazyLock<Script> = LazyLock::new(|| Script::new($doing, $flags, &[COMMON, $($part),*]));)*
+        $(pub(super) static $name: LazyLock<Script> = LazyLock::new(|| Script::new($doing, $flags, &[KEYS, $($part),*]));)*
 
         /// All of them, to be made known to an engine.
         pub(super) fn all() -> impl Iterator<Item = &'static Script> {
@@ -43,14 +44,14 @@ macro_rules! scripts {
 }
 
 scripts! {
-    BEGIN: "admitting a write", "", [CHANGE, RULES, "local GUARDED = true\n", ADMIT];
-    LOOK: "checking a write", READS, ["local GUARDED = false\n", RULES, ADMIT];
-    END: "ending writes", GIVES, [CHANGE, include_str!("scripts/end.lua")];
-    RENEW: "renewing writes", GIVES, [CHANGE, include_str!("scripts/renew.lua")];
-    ACQUIRE: "acquiring locks", "", [CHANGE, RULES, WAITING, include_str!("scripts/acquire.lua")];
-    GRANT: "granting locks", GIVES, [CHANGE, RULES, WAITING, include_str!("scripts/grant.lua")];
-    WITHDRAW: "withdrawing marks", GIVES, [CHANGE, include_str!("scripts/withdraw.lua")];
-    MANAGE: "refreshing or ending a lock", GIVES, [CHANGE, include_str!("scripts/manage.lua")];
-    CLEAR: "ending the locks of what is gone", GIVES, [CHANGE, include_str!("scripts/clear.lua")];
-    FIND: "finding locks", READS, [include_str!("scripts/find.lua")];
+    BEGIN: "admitting a write", "", [include_str!("scripts/begin.lua"), COMMON, CHANGE, RULES, "local GUARDED = true\n", ADMIT];
+    LOOK: "checking a write", READS, [COMMON, "local GUARDED, now = false, nil\n", RULES, ADMIT];
+    END: "ending writes", GIVES, [COMMON, CHANGE, include_str!("scripts/end.lua")];
+    RENEW: "renewing writes", GIVES, [COMMON, CHANGE, include_str!("scripts/renew.lua")];
+    ACQUIRE: "acquiring locks", "", [COMMON, CHANGE, RULES, WAITING, include_str!("scripts/acquire.lua")];
+    GRANT: "granting locks", GIVES, [COMMON, CHANGE, RULES, WAITING, include_str!("scripts/grant.lua")];
+    WITHDRAW: "withdrawing marks", GIVES, [COMMON, CHANGE, include_str!("scripts/withdraw.lua")];
+    MANAGE: "refreshing or ending a lock", GIVES, [COMMON, CHANGE, include_str!("scripts/manage.lua")];
+    CLEAR: "ending the locks of what is gone", GIVES, [COMMON, CHANGE, include_str!("scripts/clear.lua")];
+    FIND: "finding locks", READS, [COMMON, include_str!("scripts/find.lua")];
 }

@@ -138,7 +138,9 @@ for id in pairs(spared) do
   others = others + 1
   if by_id(id).who == who then mine = mine + 1 end
 end
-if call('ZLEXCOUNT', OWNERS, low, high) - mine + count > per_owner then
+-- Where all together are few enough, nobody's have to be counted.
+local several = call('ZCARD', ENDS) + count
+if several > per_owner and call('ZLEXCOUNT', OWNERS, low, high) - mine + count > per_owner then
   walk(OWNERS, low, high, function(member)
     local id = sub(member, -16)
     local score = call('ZSCORE', ENDS, id)
@@ -150,7 +152,7 @@ if call('ZLEXCOUNT', OWNERS, low, high) - mine + count > per_owner then
     return answer('quota', 'p')
   end
 end
-if call('ZCOUNT', ENDS, '(' .. number(now), '+inf') - others + count > per_store then return answer('quota', 's') end
+if several > per_store and call('ZCOUNT', ENDS, '(' .. number(now), '+inf') - others + count > per_store then return answer('quota', 's') end
 
 if met(all, within, now) then
   call('ZREMRANGEBYSCORE', COOLING, '-inf', number(now))

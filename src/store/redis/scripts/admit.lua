@@ -1,10 +1,13 @@
 -- What a write touches, and what became of its tokens. It is registered unless a lock certainly refuses it.
 
-local now = clock(ARGV[1])
+if not now then now = clock(ARGV[1]) end
 local lease, name, mode, limit, asker = unpackb('>dc16c1dI4c0', ARGV[2])
 local targets = targets_of(ARGV[3])
 local chain, digests, proven = ARGV[4], ARGV[5], ARGV[6]
 
+if GUARDED then
+  for first = 1, #ARGV[8], 16 do drop_write(sub(ARGV[8], first, first + 15), now) end
+end
 local head = call('HMGET', LOCKS, 'schema', 'generation')
 if not stamped(head[1]) and GUARDED then call('HSET', LOCKS, 'schema', '1') end
 fetch(chain)
@@ -116,7 +119,7 @@ elseif undecided then
   status = 'u'
 elseif GUARDED and not refused then
   status = 'r'
-  local record, pins = { ARGV[3], pack('>I4', #mine) }, {}
+  local record = { pack('>I4', #mine) }
   for _, target in ipairs(targets) do
     call('ZADD', POINTS, 0, target.key .. '\0p' .. name)
     if target.tree then call('ZADD', TREES, 0, target.key .. '\0' .. name) end
@@ -128,7 +131,8 @@ elseif GUARDED and not refused then
     touch(lock)
     if lock.expires > 0 and lock.pinned > lock.expires then queue(lock) end
   end
-  call('HSET', WRITES, name, #mine > 0 and table.concat(record) or ARGV[3] .. '\0\0\0\0')
+  record[#record + 1] = ARGV[3]
+  call('HSET', WRITES, name, table.concat(record))
   call('ZADD', LEASES, number(now + lease), name)
 end
 if GUARDED then settle(now) end

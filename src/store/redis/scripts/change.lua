@@ -1,5 +1,6 @@
 -- How locks come, change and go. Every script that uses this ends with settle().
 
+local CHANNEL = sub(LOCKS, 1, -6) .. 'events'
 local REMEMBER = 100000
 local NOBODY = string.rep('\0', 16)
 local dirty, buried = {}, 0
@@ -120,24 +121,15 @@ local function sweep(now, most)
   return #due
 end
 
--- Takes one registration away, and the pins that it set.
+-- Takes one registration away, and the pins that it set. It is kept as the locks that it pins, and what it changes.
 local function drop_write(name, now)
   local text = call('HGET', WRITES, name)
   call('ZREM', LEASES, name)
   if not text then return end
   call('HDEL', WRITES, name)
-  local targets, at = unpackb('>I4', text)
-  for _ = 1, targets do
-    local effect, key, parent
-    effect, key, parent, at = unpackb('>c1I4c0I4c0', text, at)
-    call('ZREM', POINTS, key .. '\0p' .. name)
-    if effect == 'u' then call('ZREM', TREES, key .. '\0' .. name) end
-    if parent ~= '' then call('ZREM', POINTS, parent .. '\0m' .. name) end
-  end
-  local pins
-  pins, at = unpackb('>I4', text, at)
+  local pins, at = unpackb('>I4', text)
   for _ = 1, pins do
-    local id, place
+    local id, place, _
     id, place, _, _, _, at = unpackb('>c16c16c1c1I4c0', text, at)
     local lock = at_place(place, id)
     if lock then
@@ -146,6 +138,15 @@ local function drop_write(name, now)
       touch(lock)
       if living(lock, now) and lock.pins == 0 then queue(lock) end
     end
+  end
+  local targets
+  targets, at = unpackb('>I4', text, at)
+  for _ = 1, targets do
+    local effect, key, parent
+    effect, key, parent, at = unpackb('>c1I4c0I4c0', text, at)
+    call('ZREM', POINTS, key .. '\0p' .. name)
+    if effect == 'u' then call('ZREM', TREES, key .. '\0' .. name) end
+    if parent ~= '' then call('ZREM', POINTS, parent .. '\0m' .. name) end
   end
 end
 

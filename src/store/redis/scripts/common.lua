@@ -1,15 +1,9 @@
--- What every script knows: the keys, the clock, and how locks are written down.
+-- What every script knows: the clock, and how locks are written down.
 --
 -- Times and numbers are doubles of whole microseconds, exact up to 2^53. Strings are never compared by < or >: the
 -- server does that by its locale.
 
-local LOCKS, IDS, TOKENS, EXCLUSIVE, SHARED, OWNERS, ENDS, DEAD, DEAD_IDS, DEAD_QUEUE, COOLING, WRITES, LEASES, POINTS, TREES =
-  unpack(KEYS)
 local HOUR = 3600000000
-
-local call, sub, format = redis.call, string.sub, string.format
-local pack, unpackb = struct.pack, struct.unpack
-local CHANNEL = sub(LOCKS, 1, -6) .. 'events'
 
 local function number(n) return format('%.0f', n) end
 

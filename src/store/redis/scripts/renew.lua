@@ -11,15 +11,9 @@ for first = 1, #ARGV[3], 16 do
     gone[#gone + 1] = name
   else
     call('ZADD', LEASES, 'GT', number(now + lease), name)
-    local targets, at = unpackb('>I4', text)
-    for _ = 1, targets do
-      local _, _, _, rest = unpackb('>c1I4c0I4c0', text, at)
-      at = rest
-    end
-    local pins
-    pins, at = unpackb('>I4', text, at)
+    local pins, at = unpackb('>I4', text)
     for _ = 1, pins do
-      local id, place
+      local id, place, _
       id, place, _, _, _, at = unpackb('>c16c16c1c1I4c0', text, at)
       local lock = at_place(place, id)
       if lock then

@@ -1,8 +1,8 @@
 -- The rules that a step of the server needs: what a write touches, who vouches, what is in an acquire's way.
 
 -- What a write changes: `effect` w (one resource) or u (with all below), its key, and its parent's if that changes too.
-local function targets_of(text)
-  local count, at = unpackb('>I4', text)
+local function targets_of(text, from)
+  local count, at = unpackb('>I4', text, from or 1)
   local list = {}
   for n = 1, count do
     local effect, key, parent

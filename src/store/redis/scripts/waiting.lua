@@ -5,14 +5,17 @@ local function excused(name, coming, now)
   if coming.scope ~= 's' or coming.kind == 'freeze' then return false end
   local text = call('HGET', WRITES, name)
   if not text then return true end
-  local targets, at = targets_of(text)
-  local count
-  count, at = unpackb('>I4', text, at)
-  for _ = 1, count do
-    local id, place, scope, depth, key
-    id, place, scope, depth, key, at = unpackb('>c16c16c1c1I4c0', text, at)
-    if scope == 's' and vouches({ key = key, depth = depth }, coming, targets) then
-      local lock = at_place(place, id)
+  local count, at = unpackb('>I4', text)
+  local own = {}
+  for nth = 1, count do
+    local one = {}
+    one.id, one.place, one.scope, one.depth, one.key, at = unpackb('>c16c16c1c1I4c0', text, at)
+    own[nth] = one
+  end
+  local targets = count > 0 and targets_of(text, at)
+  for _, one in ipairs(own) do
+    if one.scope == 's' and vouches(one, coming, targets) then
+      local lock = at_place(one.place, one.id)
       if lock and live(lock, now) then return true end
     end
   end
@@ -43,6 +46,7 @@ end
 
 -- Whether a write but `within` is in flight that one of `all` would refuse. A lapsed one is taken away when it is met.
 local function met(all, within, now)
+  if call('ZCARD', POINTS) == 0 then return false end
   local lapsed, found = {}, false
   local function stands(name, coming)
     local lease = call('ZSCORE', LEASES, name)
