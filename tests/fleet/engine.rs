@@ -1,6 +1,7 @@
 //! The two engines under one name, and the stores on them.
 
 use std::{
+    collections::BTreeMap,
     sync::{Arc, atomic::AtomicI64},
     time::Duration,
 };
@@ -59,6 +60,18 @@ impl Engine {
     }
 
     forward!(kill restart pause resume);
+
+    /// The errors that its clients were answered, as its log has them, and how often each.
+    pub(crate) fn errors(&self) -> BTreeMap<String, usize> {
+        let mut errors = BTreeMap::new();
+        if let Self::Postgres(server) = self {
+            let log = server.log();
+            for error in log.lines().filter_map(|line| Some(line.split_once("ERROR:")?.1.trim())) {
+                *errors.entry(error.to_owned()).or_default() += 1;
+            }
+        }
+        errors
+    }
 }
 
 /// How a store is opened. Every node of a fleet opens it alike.

@@ -78,6 +78,8 @@ pub(crate) fn nothing_is_broken(kind: Kind) {
         let engine = Engine::start(kind);
         let (found, book) = race(&StoreConfig::new(&engine), Mix::Everything, Duration::from_secs(6) * soak()).await;
         assert_eq!(found.broken(), 0, "{found:#?}");
+        let logged = engine.errors();
+        assert!(!logged.keys().any(|error| error.contains("deadlock")), "{logged:?}");
         assert_eq!(missed(&book), [], "clients that hit nothing prove nothing");
         assert!(found.unlinked >= 20, "{found:?}");
     });
