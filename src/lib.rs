@@ -105,8 +105,8 @@
 //!   [`LockLayer::until_body_ends`], with the end of its body). What it spawned and left behind is guarded by the
 //!   fencing number alone.
 //! - **A tunnel once open.** After CONNECT or an upgrade (WebSocket) nothing that goes through it is seen.
-//! - **The locks of another process.** Those in a [`MemoryStore`] end with the process and are unknown to the next one.
-//!   Two nodes need a store that they share.
+//! - **The locks of another process.** Those in a [`MemoryStore`] end with the process, unless it keeps them in a file
+//!   (feature `redb`), and are unknown to any other. Two nodes need a store that they share.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod endpoint;

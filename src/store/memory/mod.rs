@@ -47,8 +47,9 @@ use crate::lock::Gone;
 ///   remembered, about half of that.
 ///
 /// Not promised: what another process does (two processes with a memory store each know nothing of one another), and
-/// locks after a restart, which are gone. Generations start at the wall clock, in microseconds, so they go on rising over
-/// a restart as long as that clock does and fewer than a million locks a second were granted.
+/// locks after a restart, which are gone unless they are kept in a file (`MemoryStoreBuilder::open`, feature `redb`).
+/// Without one, generations start at the wall clock, in microseconds, so they go on rising over a restart as long as that
+/// clock does and fewer than a million locks a second were granted.
 ///
 /// A closure given as [`HolderProof`](crate::lock::HolderProof) runs inside a step of the store, and must not call it.
 ///
@@ -231,8 +232,9 @@ impl MemoryStoreBuilder {
     /// ends before that.
     ///
     /// Dropping the last handle writes down what is left and closes the file before it returns, so it may block for some
-    /// milliseconds. The file holds no token, but the secret by which guesses of tokens could be tried: keep it as
-    /// readable as the resources themselves. It is a few megabytes large, and grows by about half a kilobyte a lock.
+    /// milliseconds. The file is of this crate: a journal, and a redb database behind it. It holds no token, but who locked
+    /// what and why, and the secret by which guesses of tokens could be tried: let nobody read it who may not. It has a few
+    /// megabytes, and about 700 bytes more for each lock that was ever held at once.
     ///
     /// ```
     /// # use std::sync::Arc;
