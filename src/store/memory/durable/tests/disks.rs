@@ -3,12 +3,15 @@
 use std::{
     io,
     sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
 };
 
 use parking_lot::{Condvar, Mutex};
 use redb::StorageBackend;
 
 const SECTOR: usize = 512;
+/// For what happens at once, or never.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 #[derive(Debug, Default)]
 pub(super) struct TestDisk {
@@ -71,7 +74,7 @@ impl TestDisk {
     pub(super) fn until_one_waits(&self) {
         let mut state = self.state.lock();
         while state.waiting == 0 {
-            self.gate.wait(&mut state);
+            assert!(!self.gate.wait_for(&mut state, PATIENCE).timed_out(), "nothing is written down");
         }
     }
 

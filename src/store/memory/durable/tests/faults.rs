@@ -135,6 +135,26 @@ fn steps_that_stand_on_a_failed_one_fail_with_it() {
 }
 
 #[test]
+fn failed_steps_are_undone_newest_first() {
+    let bench = Bench::new();
+    let held = new("/a", "ann");
+    bench.acquire(&held);
+    let before = bench.all();
+    bench.disk.shut();
+    let first = bench.refresh(&held, Span::For(5 * MINUTE));
+    bench.disk.until_one_waits();
+    let second = bench.refresh(&held, Span::For(2 * MINUTE));
+    let broken = bench.break_it(held.parts.id, MINUTE);
+    assert_ne!(bench.all(), before);
+    bench.disk.fail(ErrorKind::Other, 0);
+    bench.disk.open();
+    assert_eq!(kind(wait(first)), StoreErrorKind::Other);
+    assert_eq!(kind(wait(second)), StoreErrorKind::Other);
+    assert_eq!(kind(wait(broken)), StoreErrorKind::Other);
+    as_it_was(&bench, &held, &before);
+}
+
+#[test]
 fn a_store_that_was_closed_grants_nothing_more() {
     let mut bench = Bench::new();
     let writer = bench.put("/a", None).admitted().unwrap();

@@ -160,6 +160,29 @@ fn generations_grow_over_restarts() {
 }
 
 #[test]
+fn generations_grow_over_a_wall_clock_that_went_back() {
+    let mut bench = Bench::new();
+    // As if the machine had been ten years ahead.
+    let ahead = crate::lock::Timestamp::system_now().as_micros() + 315_360_000_000_000;
+    bench.store().core.generation.store(ahead, std::sync::atomic::Ordering::Release);
+    assert!(bench.acquire(&new("/a", "ann")).generation() > ahead);
+    // The next one is granted in memory, permits know of it, and the power goes before it is durable.
+    bench.disk.shut();
+    let lost = bench.try_acquire(&[new("/b", "ann")]);
+    bench.disk.until_one_waits();
+    let permit = bench.put("/c", None).admitted().unwrap().permit.generation();
+    let disk = Arc::new(TestDisk::holding(bench.disk.power_loss(|| false)));
+    bench.disk.open();
+    drop(lost);
+    let store = open(&disk, &bench.hand, 100_000).unwrap();
+    let after = Bench { disk, hand: bench.hand.clone(), store: Some(store) };
+    assert!(!after.refused("/b"), "it was not durable");
+    assert!(after.put("/c", None).admitted().unwrap().permit.generation() > permit);
+    assert!(after.acquire(&new("/b", "ann")).generation() > permit);
+    bench.restart();
+}
+
+#[test]
 fn the_journal_is_folded_and_nothing_is_lost_or_revived() {
     let mut bench = Bench::with(1 << 12, 50);
     let mut held: Vec<NewLock> = Vec::new();
