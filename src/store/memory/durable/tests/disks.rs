@@ -18,6 +18,8 @@ pub(super) struct TestDisk {
     state: Mutex<State>,
     gate: Condvar,
     pub(super) syncs: AtomicUsize,
+    /// How often a sync lets others go first.
+    pub(super) idle: AtomicUsize,
 }
 
 #[derive(Debug, Default)]
@@ -141,6 +143,7 @@ impl StorageBackend for TestDisk {
     }
 
     fn sync_data(&self, _: bool) -> io::Result<()> {
+        (0..self.idle.load(Ordering::Relaxed)).for_each(|_| std::thread::yield_now());
         let mut state = self.state.lock();
         state.waiting += 1;
         self.gate.notify_all();

@@ -26,6 +26,8 @@ fn nothing_that_was_answered_is_lost_with_the_power() {
     let mut torn = 0;
     for round in 0..rounds {
         let bench = Bench::with(1 << 14, 100_000);
+        // A disk takes its time, in which the power may go.
+        bench.disk.idle.store(200, Ordering::Relaxed);
         let stop = AtomicBool::new(false);
         let mut seed = 0xD1CE_u64 + round as u64 * 7919;
         let (known, left) = std::thread::scope(|scope| {
