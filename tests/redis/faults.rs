@@ -45,13 +45,29 @@ fn wrong_credentials_are_told_at_first_use() {
 }
 
 #[test]
-fn a_user_without_rights_is_denied() {
+fn a_user_needs_the_rights_that_are_documented_and_no_more() {
     let server = RedisServer::start();
     tell(&server, &["ACL", "SETUSER", "guest", "on", ">pw", "~*", "&*", "+@connection", "+hmget"]);
     run(async move {
         let url = server.url().replace("redis://", "redis://guest:pw@");
         let store = RedisStore::builder(&url).time_limit(Duration::from_secs(10)).build().unwrap();
         failed(put(&store, "/a").await, StoreErrorKind::Denied);
+
+        // What the documentation says is enough.
+        let rights = "~tower-lock:* &tower-lock:* +@connection +@scripting +@hash +@sortedset +publish +subscribe +time";
+        let words: Vec<&str> = ["ACL", "SETUSER", "locks", "on", ">pw"].into_iter().chain(rights.split(' ')).collect();
+        tell(&server, &words);
+        let url = server.url().replace("redis://", "redis://locks:pw@");
+        for store in [RedisStore::builder(&url), RedisStore::builder(&url).check_only().namespace("checking")] {
+            let store = store.time_limit(Duration::from_secs(10)).build().unwrap();
+            let mut watch = store.watch(&LockQuery::at_or_below(key("/")));
+            assert_eq!(watch.next().await.unwrap().unwrap(), LockEvent::Synced);
+            let (_, token) = lock(&store, "/a").await;
+            assert!(put(&store, "/a").await.unwrap().refused().is_some());
+            drop(put(&store, "/b").await.unwrap());
+            end(&store, &token).await;
+            assert!(matches!(watch.next().await, Some(Ok(LockEvent::Granted(_)))));
+        }
     });
 }
 

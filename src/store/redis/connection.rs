@@ -34,7 +34,7 @@ use crate::store::{StoreError, StoreErrorKind, remote::deadline::within};
 /// Calls that may wait to be sent.
 const BUFFER: usize = 1024;
 /// The pause after the first attempt that fails, and the longest.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(250));
+const PAUSES: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(200));
 
 /// How to reach the engine, and whether it is reached.
 pub(super) struct Link {

@@ -7,6 +7,7 @@
 
 mod acquire;
 mod admit;
+mod builder;
 mod connection;
 mod core;
 mod error;
@@ -17,65 +18,120 @@ mod manage;
 mod scripts;
 mod wire;
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, sync::Arc};
 
+pub use self::builder::RedisStoreBuilder;
 use self::{
     acquire::Asked,
     admit::Case,
-    connection::{Link, info_of},
-    core::{Core, Time},
-    error::store_error,
+    core::Core,
     find::Search,
-    keys::Keys,
-    listen::Listener,
     manage::{Order, gone_text},
 };
 use super::{
     Acquire, Acquired, Authority, LockPage, LockQuery, LockStore, Refresh, Refreshed, Release, Released, StoreError,
-    StoreFuture, Verdict, Watch, Write, WriteId,
-    remote::{question::Question, writes::Writes},
-    watchers::Watchers,
+    StoreFuture, Verdict, Watch, Write, WriteId, remote::question::Question,
 };
-use crate::lock::{Gone, TokenKey};
+use crate::lock::Gone;
 
-/// Locks in Redis.
+/// Locks in Redis 7 or Valkey, for as many processes as share them. A cheap handle: clones share one connection.
+///
+/// ```no_run
+/// use tower_lock::{LockLayer, Locks, store::RedisStore};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let store = RedisStore::builder("redis://user:password@redis.example:6379")
+///     .namespace("documents")
+///     .build()?;
+/// let locks = Locks::builder(store).build();
+/// let layer = LockLayer::new(locks);
+/// # Ok(()) }
+/// ```
+///
+/// Every call is one message to the engine and one answer: a script that decides by the engine's clock and changes
+/// everything in one step. Only these ask again: an acquire that waits for writes in flight; a call that finds more than
+/// a thousand locks expired; one whose [`HolderProof`](crate::lock::HolderProof) is a closure, which runs here, between
+/// two steps; a write that a lock admits and a condition refuses. What has ended on this node goes along with the next
+/// call. It is used inside of a tokio runtime with timers and I/O.
+///
+/// # What is promised
+///
+/// | | guarded (the default) | [`check_only`](RedisStoreBuilder::check_only) |
+/// |---|---|---|
+/// | a write is refused while a lock stands that it does not answer for (G1) | yes | as of the moment it is asked: a lock may be granted while it still runs |
+/// | no lock is granted over a write that it would refuse (G3) | yes, on all nodes; or that write's lease has run out, and it was told to stop before | no |
+/// | conflicting locks never live at once (G4) | yes | yes |
+/// | every lock ends (G5); dead ones are told apart (G8) | yes | yes |
+/// | generations grow (G6); a permit knows the latest of its step | yes | yes |
+/// | a lock does not end under its holder's write (G7) | yes; a node that died holds it one lease longer at most | no |
+/// | an unlocked write costs | a script that registers it, and its end along with a later call | a plain read |
+///
+/// All nodes of a fleet use the same mode: a write that is let through by a check-only node is known to nobody.
+///
+/// # What the engine may lose
+///
+/// A lock or a registration is as safe as the engine keeps what it acknowledged.
+///
+/// - **A restart** of the same engine loses nothing with `appendonly yes` and `appendfsync always`; with `everysec` up to
+///   a second or two of grants, releases and registrations; without persistence, everything.
+/// - **A failover** may lose what was acknowledged and not yet replicated: replication is asynchronous. Then a lock that
+///   was granted is gone, or one that was released is back, and two holders may believe in one lock. `WAIT` would narrow that
+///   window and not close it, nor do several engines with a majority of them, so neither is offered.
+/// - **Eviction.** No key has a time to live, so policies named `volatile-*` take nothing away. `allkeys-*` may: use
+///   `noeviction`. Full, the engine grants nothing and admits nothing
+///   ([`ReadOnly`](crate::store::StoreErrorKind::ReadOnly), answered 503), but releases, refreshes and renewals go on.
+/// - **A clock** that is set back lets locks live longer by as much; what an acquire has found expired stays so. One that
+///   is set ahead ends locks early.
+///
+/// For all of this there is the [generation](crate::lock::Lock::generation): each grant's is at least the engine's time in
+/// microseconds and larger than the last, so it grows over restarts, and over failovers unless the clocks of the two differ
+/// by more than was lost. A database that refuses a smaller number than it has seen for a resource is safe where the
+/// engine was not: two holders cannot both write, nor can a holder that was paused for longer than its lock.
+///
+/// # Engine and connection
+///
+/// - **Connection.** One, made at the first call and made anew when it breaks: after a crash of the engine calls fail at
+///   once with [`Unavailable`](crate::store::StoreErrorKind::Unavailable) and succeed within a quarter of a second of its
+///   return. One more, while somebody watches. No call takes longer than
+///   [`time_limit`](RedisStoreBuilder::time_limit). An engine that stood still may yet carry out what was cut off: a
+///   registration then lapses with its lease, and a lock is undone by its token, which [`Locks`](crate::Locks) does.
+/// - **Cluster.** All keys of a namespace carry it in braces, as a hash tag, and so lie in one slot; the connection
+///   follows the slot to the node that has it. One namespace is the work of one core of one node; spread load by
+///   namespaces. Scripts declare all keys they touch.
+/// - **TLS.** `rediss://`, with a TLS feature of the `redis` crate (version 1) switched on beside ours, such as
+///   `tokio-rustls-comp` or `tokio-native-tls-comp`.
+/// - **Rights.** An ACL needs `~tower-lock:*`, `&tower-lock:*`, `+@connection +@scripting +@hash +@sortedset +publish +subscribe +time`.
+/// - **Sentinel and proxies.** Give the address that leads to the primary. A node that became a replica is left at its first
+///   refusal, and the address is looked up again.
+///
+/// # Keys
+///
+/// Fifteen, however many locks there are, and only `…:locks` (with the schema's version and the last generation) once all
+/// has ended, was swept and is forgotten: hashes and sorted sets named `tower-lock:{namespace}:…`, and a channel
+/// `…:events`. Locks are kept under a hash of their root, so that a deep path asks for short names. Many shared locks on
+/// one and the same root stand in one field, which every write below it reads. A lock takes about 1.1 kilobytes, its own
+/// text (root, owner, reason) of some fifty bytes included, and a dead one half of that; 100,000 dead ones are remembered,
+/// each for an hour. Keys that hold something else than this release writes are left as they are
+/// ([`Incompatible`](crate::store::StoreErrorKind::Incompatible)). Tokens are nowhere among it, only digests.
 #[derive(Clone)]
 pub struct RedisStore(Arc<Core>);
 
-/// Builds a [`RedisStore`].
-#[must_use]
-pub struct RedisStoreBuilder {
-    info: Result<redis::ConnectionInfo, StoreError>,
-    namespace: String,
-    secret: Option<Vec<u8>>,
-    guard: Guard,
-    lease: Duration,
-    limit: Duration,
-    time: Time,
-}
-
-/// Whether writes are registered while they run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Guard {
-    Guarded,
-    CheckOnly,
-}
-
 impl RedisStore {
-    /// A store with the default settings at `url`, `redis://user:password@host:port/database`.
+    /// A store with the default settings at `url`, `redis://user:password@host:port/database` or `unix:///path`. Nothing
+    /// is asked of the engine before the first call.
     ///
     /// # Errors
-    /// [`StoreErrorKind::Other`](super::StoreErrorKind::Other) when this is no such URL.
+    /// [`StoreErrorKind::Other`](super::StoreErrorKind::Other) for a URL that is none.
     pub fn new(url: &str) -> Result<Self, StoreError> {
         Self::builder(url).build()
     }
 
-    /// A store with settings of its own.
+    /// A store at `url` with settings of its own.
     pub fn builder(url: &str) -> RedisStoreBuilder {
-        RedisStoreBuilder::at(info_of(url))
+        RedisStoreBuilder::at_url(url)
     }
 
-    /// The same, for an engine that is reached in a way no URL can say.
+    /// The same, for an engine that is reached in a way no URL says: certificates of one's own, settings of TCP.
     pub fn builder_with(client: &redis::Client) -> RedisStoreBuilder {
         RedisStoreBuilder::at(Ok(client.get_connection_info().clone()))
     }
@@ -91,90 +147,6 @@ impl RedisStore {
             Some(writes) => writes.renew_now().await,
             None => Ok(()),
         }
-    }
-}
-
-impl RedisStoreBuilder {
-    fn at(info: Result<redis::ConnectionInfo, StoreError>) -> Self {
-        Self {
-            info,
-            namespace: "tower-lock".to_owned(),
-            secret: None,
-            guard: Guard::Guarded,
-            lease: Duration::from_secs(30),
-            limit: Duration::from_millis(250),
-            time: Time::Engine,
-        }
-    }
-
-    /// Whose locks these are.
-    pub fn namespace(mut self, namespace: impl Into<String>) -> Self {
-        self.namespace = namespace.into();
-        self
-    }
-
-    /// What the digests of tokens are keyed with.
-    pub fn secret(mut self, secret: impl AsRef<[u8]>) -> Self {
-        self.secret = Some(secret.as_ref().to_vec());
-        self
-    }
-
-    /// Registers no writes.
-    pub fn check_only(mut self) -> Self {
-        self.guard = Guard::CheckOnly;
-        self
-    }
-
-    /// How long a write lives in the engine unless renewed.
-    pub fn write_lease(mut self, lease: Duration) -> Self {
-        self.lease = lease.max(Duration::from_millis(100));
-        self
-    }
-
-    /// How long a call may take.
-    pub fn time_limit(mut self, limit: Duration) -> Self {
-        self.limit = limit.max(Duration::from_millis(1));
-        self
-    }
-
-    #[cfg(feature = "conformance")]
-    #[doc(hidden)]
-    pub fn clock_offset(mut self, micros: Arc<std::sync::atomic::AtomicI64>) -> Self {
-        self.time = Time::Offset(micros);
-        self
-    }
-
-    #[cfg(feature = "conformance")]
-    #[doc(hidden)]
-    pub fn clock_at(mut self, micros: Arc<std::sync::atomic::AtomicI64>) -> Self {
-        self.time = Time::Fixed(micros);
-        self
-    }
-
-    /// The store.
-    ///
-    /// # Errors
-    /// [`StoreErrorKind::Other`](super::StoreErrorKind::Other) for a URL that is none.
-    pub fn build(self) -> Result<RedisStore, StoreError> {
-        let info = self.info?;
-        // What the client itself finds wrong about it.
-        redis::Client::open(info.clone()).map_err(|error| store_error("reading where the engine is", error))?;
-        let secret = self.secret.unwrap_or_else(|| format!("tower-lock {}", self.namespace).into_bytes());
-        let (keys, link) = (Keys::of(&self.namespace), Link::new(info, self.limit));
-        Ok(RedisStore(Arc::new_cyclic(|me| {
-            let registrar = me.clone() as std::sync::Weak<dyn super::remote::writes::Registrar>;
-            Core {
-                keys,
-                link,
-                writes: (self.guard == Guard::Guarded).then(|| Writes::new(self.lease, registrar)),
-                key: TokenKey::derive(&secret),
-                lease: self.lease,
-                time: self.time,
-                watchers: Arc::new(Watchers::unsynced()),
-                listener: Listener::default(),
-                me: me.clone(),
-            }
-        })))
     }
 }
 
@@ -224,11 +196,5 @@ impl Drop for Core {
 impl fmt::Debug for RedisStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RedisStore").field("link", &self.0.link).finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for RedisStoreBuilder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RedisStoreBuilder").field("namespace", &self.namespace).finish_non_exhaustive()
     }
 }
