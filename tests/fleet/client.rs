@@ -36,7 +36,7 @@ pub(crate) struct Load {
 pub(crate) enum Mix {
     /// Everything, on a small tree.
     Everything,
-    /// Writes and exclusive locks on two resources: the shortest way to find a lock that overtakes a write.
+    /// Writes and exclusive locks on few resources: the shortest way to find a lock that overtakes a write.
     Crowded,
 }
 
@@ -153,7 +153,7 @@ impl Client {
             }
         }
         // Nobody keeps so much, or for so long, that the others only hear no.
-        let (most, often) = if self.load.mix == Mix::Crowded { (1, 60) } else { (2, 30) };
+        let (most, often) = if self.load.mix == Mix::Crowded { (1, 80) } else { (2, 30) };
         while self.mine.len() > most || (!self.mine.is_empty() && self.rng.chance(often)) {
             let mine = self.mine.remove(0);
             self.release(mine).await;
@@ -212,7 +212,7 @@ impl Client {
 
     fn path(&mut self) -> &'static str {
         match self.load.mix {
-            Mix::Crowded => self.rng.pick(&TREE[3..5]),
+            Mix::Crowded => self.rng.pick(&TREE[3..]),
             // Deep resources more often: a lock on the first stops everybody.
             Mix::Everything => TREE[self.rng.below(7).max(self.rng.below(7))],
         }

@@ -242,8 +242,10 @@ fn the_engine_goes_and_comes_back(kind: Kind, goes: fn(&Engine), comes: fn(&Engi
             assert_eq!(answer.status, 503, "{answer:?}");
             assert!(site.served()[&write].answered.is_none(), "it was stopped");
             comes(&site.engine);
-            site.locked(2, &slow).await;
+            let back = Instant::now();
             site.each_node_answers(0..NODES, 204).await;
+            println!("all nodes write again {:?} after the engine answers", back.elapsed());
+            site.locked(2, &slow).await;
             site.writes_go_on("after the engine is back", 50).await;
             site.no_lock_is_lost().await;
         }
