@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::{
     core::Core,
-    error::store_error,
+    error::{store_error, unreadable},
     finish::Finish,
     keys::{Targets, bytes, digest},
     statements::Call,
@@ -108,21 +108,22 @@ impl Core {
     }
 
     fn checked(&self, question: &Question, rows: &[Row], clock: i64) -> Result<Verdict, StoreError> {
-        let (mut touched, mut generation) = (Vec::new(), 0);
-        for row in rows {
-            generation = column::<i64>(row, 0)?.unsigned_abs();
-            let Some(id) = column::<Option<Uuid>>(row, 2)? else { continue };
-            let now = time(Self::shown(column(row, 1)?, clock));
+        // The first row has no lock in it: the number of the latest grant, and the time.
+        let head = rows.first().ok_or_else(|| unreadable("no outcome"))?;
+        let generation = column::<Option<i64>>(head, 8)?.unwrap_or_default().unsigned_abs();
+        let now = time(Self::shown(column::<Option<i64>>(head, 9)?.unwrap_or_default(), clock));
+        let mut touched = Vec::new();
+        for row in &rows[1..] {
             let answer = Answer {
                 what: LOCK,
-                id: Some(id),
-                num: column(row, 3)?,
-                state: column(row, 4)?,
-                created: column(row, 5)?,
-                expires: column(row, 6)?,
-                life_end: column(row, 7)?,
-                in_use: column::<Option<bool>>(row, 8)?.unwrap_or_default(),
-                parts: column(row, 9)?,
+                id: column(row, 0)?,
+                num: column(row, 1)?,
+                state: column(row, 2)?,
+                created: column(row, 3)?,
+                expires: column(row, 4)?,
+                life_end: column(row, 5)?,
+                in_use: column::<Option<bool>>(row, 6)?.unwrap_or_default(),
+                parts: column(row, 7)?,
                 ..Answer::default()
             };
             if answer.is_live(now) {

@@ -35,6 +35,8 @@ use crate::store::{StoreError, StoreErrorKind};
 
 /// Connections that plain reads share.
 const SHARED: usize = 2;
+/// How long a connection is used, at most.
+const AGE: Duration = Duration::from_secs(600);
 /// The first pause after a failure to connect, and the longest.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(500));
 
@@ -107,6 +109,8 @@ pub(super) struct Conn {
     client: Client,
     prepared: [OnceCell<Statement>; CALLS],
     statements: Statements,
+    /// Until when it is used: plans that were made for a small table are not kept for ever.
+    until: Instant,
 }
 
 impl Conn {
@@ -125,8 +129,8 @@ impl Conn {
         }
     }
 
-    fn is_closed(&self) -> bool {
-        self.client.is_closed()
+    fn is_over(&self) -> bool {
+        self.client.is_closed() || Instant::now() >= self.until
     }
 }
 
@@ -150,7 +154,7 @@ struct Backoff {
 pub(super) struct Connections {
     config: Config,
     connect: Box<dyn Connect>,
-    statements: Statements,
+    pub(super) statements: Statements,
     pub(super) schema: Schema,
     pub(super) sql: Sql,
     limit: Duration,
@@ -224,7 +228,8 @@ impl Connections {
         }
         hello += &self.schema.question();
         self.schema.check(client.simple_query(&hello).await)?;
-        Ok(Conn { client, prepared: [const { OnceCell::const_new() }; CALLS], statements: self.statements })
+        let until = Instant::now() + jitter(AGE);
+        Ok(Conn { client, prepared: [const { OnceCell::const_new() }; CALLS], statements: self.statements, until })
     }
 
     fn too_soon(&self) -> Option<StoreError> {
@@ -260,7 +265,7 @@ impl Connections {
         loop {
             let idle = self.idle.lock().pop();
             match idle {
-                Some(conn) if conn.is_closed() => {}
+                Some(conn) if conn.is_over() => {}
                 Some(conn) => return Ok(Own { connections: self, conn: Some(conn), _permit: permit }),
                 None => break,
             }
@@ -306,7 +311,7 @@ impl Forget<'_> {
 
 impl Drop for Forget<'_> {
     fn drop(&mut self) {
-        if self.open && (self.conn.is_closed() || self.since.elapsed() > self.connections.limit / 2) {
+        if self.open && (self.conn.is_over() || self.since.elapsed() > self.connections.limit / 2) {
             for shared in &self.connections.shared {
                 let mut held = shared.conn.lock();
                 if held.as_ref().is_some_and(|held| Arc::ptr_eq(held, self.conn)) {
@@ -319,7 +324,7 @@ impl Drop for Forget<'_> {
 
 impl Shared {
     fn open(&self) -> Option<Arc<Conn>> {
-        self.conn.lock().clone().filter(|conn| !conn.is_closed())
+        self.conn.lock().clone().filter(|conn| !conn.is_over())
     }
 }
 
@@ -340,7 +345,7 @@ impl Own<'_> {
 
     /// It has answered, and may be used again.
     pub(super) fn give_back(mut self) {
-        if let Some(conn) = self.conn.take().filter(|conn| !conn.is_closed()) {
+        if let Some(conn) = self.conn.take().filter(|conn| !conn.is_over()) {
             self.connections.idle.lock().push(conn);
         }
     }

@@ -24,20 +24,19 @@ pub(super) fn store_error(doing: &'static str, error: tokio_postgres::Error) -> 
 
 fn kind(error: &tokio_postgres::Error) -> StoreErrorKind {
     let Some(code) = error.code() else {
+        let mut says = error.to_string();
         let mut source: Option<&(dyn Error + 'static)> = error.source();
         while let Some(error) = source {
             if let Some(error) = error.downcast_ref::<io::Error>() {
-                return if error.kind() == io::ErrorKind::TimedOut {
-                    StoreErrorKind::TimedOut
-                } else {
-                    StoreErrorKind::Unavailable
-                };
+                let late = error.kind() == io::ErrorKind::TimedOut;
+                return if late { StoreErrorKind::TimedOut } else { StoreErrorKind::Unavailable };
             }
+            says.push_str(&error.to_string());
             source = error.source();
         }
-        return if error.is_closed() || error.to_string().contains("connect") {
+        return if error.is_closed() || says.contains("connect") {
             StoreErrorKind::Unavailable
-        } else if error.to_string().contains("authentication") || error.to_string().contains("password") {
+        } else if says.contains("authenticat") || says.contains("password") {
             StoreErrorKind::Denied
         } else {
             StoreErrorKind::Other

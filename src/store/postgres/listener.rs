@@ -18,7 +18,7 @@ use tokio_postgres::{AsyncMessage, Client, Row, types::ToSql};
 use uuid::Uuid;
 
 use super::{
-    connection::Messages,
+    connection::{Messages, Statements},
     core::{Core, Failed},
     error::{store_error, unreadable},
     statements::Call,
@@ -77,10 +77,16 @@ impl Drop for Listener {
     }
 }
 
+/// How often to look for changes where the server cannot call.
+const LOOK: Duration = Duration::from_millis(500);
+
 /// One connection after the other, until nobody watches any more.
 async fn listen(core: Weak<Core>, joined: Arc<Notify>) {
     let node = Uuid::new_v4();
     let mut pause = PAUSES.0;
+    if core.upgrade().is_some_and(|core| core.connections.statements == Statements::Unprepared) {
+        return look(&core, &joined, node).await;
+    }
     loop {
         let Some(connected) = begin(&core, node).await else { return };
         match connected {
@@ -95,6 +101,45 @@ async fn listen(core: Weak<Core>, joined: Arc<Notify>) {
         }
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(PAUSES.1);
+    }
+}
+
+/// Through a proxy that gives every transaction another session nobody can be called. Then somebody looks, and where
+/// anything has changed the watchers are told to read the state anew.
+async fn look(core: &Weak<Core>, joined: &Notify, node: Uuid) {
+    let (mut seen, mut lonely, mut renewal) = (None, None, Instant::now());
+    loop {
+        let Some(strong) = core.upgrade() else { return };
+        let round = strong.watchers.next_round();
+        let work = async {
+            if Instant::now() >= renewal {
+                stay(&strong, node).await?;
+                if seen.is_none() {
+                    strong.outlast_changes().await?;
+                }
+                renewal = Instant::now() + RENEW;
+            }
+            let rows = strong.plain(Call::Changes, &[&strong.space.0]).await?;
+            let row = rows.first().ok_or_else(|| unreadable("no count"))?;
+            Ok((column::<i64>(row, 0)?, column::<Option<i64>>(row, 1)?))
+        };
+        match within(strong.limit * 4, DOING, work).await {
+            Ok(now) if seen == Some(now) => strong.watchers.synced_up_to(round),
+            Ok(now) => {
+                seen = Some(now);
+                strong.watchers.synced();
+            }
+            Err(error) => {
+                (seen, renewal) = (None, Instant::now());
+                tell_cut_off(core, &error);
+            }
+        }
+        lonely = if strong.watchers.any() { None } else { Some(lonely.unwrap_or_else(Instant::now)) };
+        if lonely.is_some_and(|since: Instant| since.elapsed() >= LINGER) && strong.listener.ends(&strong) {
+            return;
+        }
+        drop(strong);
+        let _ = tokio::time::timeout(LOOK, joined.notified()).await;
     }
 }
 

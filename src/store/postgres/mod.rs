@@ -33,7 +33,77 @@ use super::{
 };
 use crate::lock::Gone;
 
-/// Locks in PostgreSQL.
+/// Locks in PostgreSQL 13 or later, for many processes. A cheap handle: clones share the connections.
+///
+/// ```no_run
+/// use tower_lock::{LockLayer, Locks, store::PostgresStore};
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let store = PostgresStore::new("postgres://app:secret@db.example.org/app")?;
+/// store.migrate().await?;
+/// let layer = LockLayer::new(Locks::builder(store).build());
+/// # Ok(()) }
+/// ```
+///
+/// Nothing is connected before the store is used. Every call is one round trip, also for several roots or targets and for
+/// whole subtrees; but where an acquire waits for writes in flight, where a shared lock may excuse one of them, and where a
+/// function of the caller's decides who holds a lock ([`HolderProof::Custom`](crate::lock::HolderProof)).
+///
+/// # What is promised
+///
+/// | | guarded (the default) | [`check_only`](PostgresStoreBuilder::check_only) |
+/// |---|---|---|
+/// | a write that a lock refuses is not admitted (G1) | from the grant on, on every node | the same |
+/// | no lock is granted over a write that it would refuse (G3) | on every node, or the write's lease has run out | no: what was let through before may still run |
+/// | two conflicting locks never live at once (G4) | yes | yes |
+/// | ended locks are absent at once, by the server's clock (G5) | yes | yes |
+/// | every grant has a larger `generation` (G6) | yes | yes; a write let through in the moment of a grant may carry that grant's number |
+/// | a lock does not end under its holder's write (G7) | yes, up to its total life | no |
+/// | what was answered outlives a crash of the server | yes, registrations too | yes |
+/// | cost of a write that meets no lock | a transaction | a look at an index |
+///
+/// Nodes in both modes may share a store; what is promised is then what the node in question promises. A write is registered
+/// for [`write_lease`](PostgresStoreBuilder::write_lease), which its node renews; a node that dies holds up others for one
+/// lease at most. A node that stood still for longer finds its permits lapsed, and the layer stops the writes.
+///
+/// **`generation`** is the fencing number: a sequence, taken at the grant. What no lock can stop (a process that stood still
+/// between its admission and its effect) is stopped by whatever it writes to, if that refuses a smaller number than it has
+/// seen for a resource.
+///
+/// **Failover.** As long as the server keeps what it acknowledged, so does this store: commits wait for the disk also where
+/// `synchronous_commit` is off by default. A standby that is promoted has lost what had not reached it, unless replication is
+/// synchronous: locks that were granted, writes that were registered (so that a lock may be granted over them), and grants
+/// may get numbers a second time.
+///
+/// # Setting up
+///
+/// [`PostgresStore::migrate`] makes the tables and functions in a schema of their own (`tower_lock`), versioned, and is safe
+/// to run from many nodes at once. A store on a missing, older, newer or foreign schema answers every call with
+/// [`Incompatible`](super::StoreErrorKind). The role that migrates owns the schema, and needs `CREATE` on the database or an empty
+/// schema of that name of its own. One that only uses it needs `USAGE` on the schema, `SELECT, INSERT, UPDATE, DELETE` on its tables
+/// and `USAGE, SELECT` on its sequences.
+///
+/// Stores of different [`namespace`](PostgresStoreBuilder::namespace)s share a schema without knowing of each other. About 700
+/// bytes are kept for a lock, indexes included.
+///
+/// # Connections
+///
+/// Up to sixteen for calls that may wait for a lock in the server, two for checks (all callers share them, and their
+/// questions follow one another without waiting), one while anybody watches. They are made when they are needed, replaced
+/// after ten minutes or when a call in them failed, and made again with growing pauses when the server was away. No call
+/// takes longer than [`time_limit`](PostgresStoreBuilder::time_limit), connecting included; the server is told the same limit,
+/// so it does not go on for a caller who has gone. For TLS give a [connector](PostgresStoreBuilder::tls).
+///
+/// **Proxies.** Behind one that gives every transaction another session (PgBouncer in transaction mode) say
+/// [`through_proxy`](PostgresStoreBuilder::through_proxy): nothing is prepared or set for a session, each call is one transaction as
+/// it is anyway, and a watch looks for changes twice a second. Checks cost more so, since they are planned each time. Session mode
+/// needs nothing. Statements must reach the primary, never a read replica.
+///
+/// **Advisory locks.** The two-number form is used with the first numbers 1414287179 to 1414287182, in transactions only; the
+/// one-number form, and all others, are yours. At most some twenty for a path, however deep.
+///
+/// **Watching** costs nothing while nobody does. While somebody watches, every change writes an event and notifies, and
+/// notifications make commits follow one another.
 #[derive(Clone)]
 pub struct PostgresStore(Arc<Core>);
 

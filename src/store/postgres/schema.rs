@@ -41,7 +41,8 @@ impl Schema {
 
     /// SQL with the schema's name where it stands as `@`.
     pub(super) fn fill(&self, sql: &str) -> String {
-        sql.replace("@.", &format!("{}.", self.quoted))
+        let in_text = format!("'{}.", self.quoted.replace('\'', "''"));
+        sql.replace("'@.", &in_text).replace("@.", &format!("{}.", self.quoted))
     }
 
     /// Asks for the version that is there.

@@ -22,13 +22,14 @@ pub(super) enum Call {
     Events,
     Forget,
     Round,
+    Changes,
 }
 
 /// How many there are.
 pub(super) const CALLS: usize = Call::ALL.len();
 
 impl Call {
-    pub(super) const ALL: [Self; 17] = [
+    pub(super) const ALL: [Self; 18] = [
         Self::Check,
         Self::CheckMore,
         Self::Admit,
@@ -46,6 +47,7 @@ impl Call {
         Self::Events,
         Self::Forget,
         Self::Round,
+        Self::Changes,
     ];
 
     /// The SQL, with `@` for the schema.
@@ -77,7 +79,8 @@ impl Call {
             Self::Listening => LISTENING,
             Self::Events => EVENTS,
             Self::Round => "SELECT pg_notify($1, $2)",
-            Self::Forget => "DELETE FROM @.events WHERE space = $1 AND told < clock_timestamp() - interval '2 minutes'",
+            Self::Changes => "SELECT count(*), max(n) FROM @.events WHERE space = $1",
+            Self::Forget => FORGET,
         }
     }
 
@@ -277,6 +280,7 @@ impl Call {
             Self::Events => &[Type::INT8, Type::INT8_ARRAY],
             Self::Forget => &[Type::INT8],
             Self::Round => &[Type::TEXT, Type::TEXT],
+            Self::Changes => &[Type::INT8],
         }
     }
 }
@@ -289,3 +293,7 @@ const LISTENING: &str = "SELECT virtualtransaction FROM pg_locks WHERE locktype 
 const EVENTS: &str = "SELECT e.n, e.event, e.seen, e.in_use, (e.lock).state, (e.lock).created, (e.lock).expires, (e.lock).life_end, \
                       (e.lock).generation, (e.lock).parts, e.cause, e.actor, e.reason FROM @.events e \
                       WHERE e.space = $1 AND e.n = ANY($2) ORDER BY e.n";
+
+/// What everybody has heard or will not hear any more.
+const FORGET: &str = "DELETE FROM @.events e WHERE e.n = ANY(ARRAY(SELECT o.n FROM @.events o WHERE o.space = $1 \
+                      AND o.told < clock_timestamp() - interval '2 minutes' FOR UPDATE SKIP LOCKED))";

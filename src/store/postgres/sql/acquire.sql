@@ -36,23 +36,29 @@ BEGIN
   IF cardinality(_ended) > 0 THEN
     PERFORM @.end_1(_ended);
   END IF;
+  -- Before any row that is only in the way: who waits for one of these may have one of those.
+  IF cardinality(_swap_id) > 0 THEN
+    PERFORM 1 FROM @.locks l WHERE l.space + 0 = _space AND l.id = ANY(_swap_id || ARRAY(
+      SELECT o.id FROM @.locks o WHERE o.space + 0 = _space AND o.token = ANY(_swap_token))) ORDER BY l.id FOR UPDATE;
+  END IF;
   _now := @.now_1(_clock);
   IF random() < 0.125 THEN
     PERFORM @.sweep_1(_space, _now, 64);
   END IF;
 
   -- What the proposed tokens and ids alone decide.
-  IF _taken OR EXISTS (SELECT 1 FROM @.locks l WHERE l.space = _space AND l.token = ANY(_token))
-    OR EXISTS (SELECT 1 FROM @.locks l WHERE l.space = _space AND l.id = ANY(_id))
-    OR EXISTS (SELECT 1 FROM @.dead d WHERE d.space = _space AND d.token = ANY(_token) AND d.buried > _now - 3600000000)
-    OR EXISTS (SELECT 1 FROM @.dead d WHERE d.space = _space AND d.id = ANY(_id) AND d.buried > _now - 3600000000)
+  IF _taken OR EXISTS (SELECT 1 FROM @.locks l WHERE l.space + 0 = _space AND l.token = ANY(_token))
+    OR EXISTS (SELECT 1 FROM @.locks l WHERE l.space + 0 = _space AND l.id = ANY(_id))
+    OR EXISTS (SELECT 1 FROM @.dead d WHERE d.space + 0 = _space AND d.token = ANY(_token) AND d.buried > _now - 3600000000)
+    OR EXISTS (SELECT 1 FROM @.dead d WHERE d.space + 0 = _space AND d.id = ANY(_id) AND d.buried > _now - 3600000000)
   THEN
-    PERFORM @.expire_1(_space, ARRAY(SELECT l.id FROM @.locks l WHERE l.space = _space AND (l.token = ANY(_token) OR l.id = ANY(_id))
+    PERFORM @.expire_1(_space, ARRAY(SELECT l.id FROM @.locks l
+      WHERE l.space + 0 = _space AND l.id = ANY(_id || ARRAY(SELECT o.id FROM @.locks o WHERE o.space + 0 = _space AND o.token = ANY(_token)))
       AND NOT ((l.life_end IS NULL OR l.life_end > _now) AND (l.expires IS NULL OR l.expires > _now OR EXISTS (
         SELECT 1 FROM @.pins p JOIN @.writes w ON w.id = p.write WHERE p.lock = l.id AND p.space = _space AND w.expires > _now)))
       ORDER BY l.id), _now);
     FOR _k IN 1.._new LOOP
-      SELECT l.* INTO _lock FROM @.locks l WHERE l.space = _space AND l.token = _token[_k];
+      SELECT l.* INTO _lock FROM @.locks l WHERE l.space + 0 = _space AND l.token = _token[_k];
       IF FOUND AND _lock.who IS NOT DISTINCT FROM _holder[_k] AND _lock.ns = _ns[_k] AND _lock.path = _path[_k]
         AND _lock.exclusive = _exclusive[_k] AND _lock.infinite = _infinite[_k]
       THEN
@@ -68,8 +74,8 @@ BEGIN
           RETURN NEXT _row;
         END LOOP;
       END IF;
-      _taken := _taken OR EXISTS (SELECT 1 FROM @.locks l WHERE l.space = _space AND l.id = _id[_k]);
-      IF NOT _lost AND EXISTS (SELECT 1 FROM @.dead d WHERE d.space = _space AND d.id = _id[_k] AND d.buried > _now - 3600000000) THEN
+      _taken := _taken OR EXISTS (SELECT 1 FROM @.locks l WHERE l.space + 0 = _space AND l.id = _id[_k]);
+      IF NOT _lost AND EXISTS (SELECT 1 FROM @.dead d WHERE d.space + 0 = _space AND d.id = _id[_k] AND d.buried > _now - 3600000000) THEN
         -- Ids prove nothing, so nothing is told of the lock that had this one.
         _lost := true;
         _row := NULL;
@@ -102,7 +108,8 @@ BEGIN
     SELECT l.*, EXISTS (SELECT 1 FROM @.pins p JOIN @.writes w ON w.id = p.write
         WHERE p.lock = l.id AND p.space = _space AND w.expires > _now) AS used
       INTO _lock FROM @.locks l
-      WHERE l.space = _space AND CASE WHEN _swap_token[_k] IS NULL THEN l.id = _swap_id[_k] ELSE l.token = _swap_token[_k] END;
+      WHERE l.space + 0 = _space AND l.id = CASE WHEN _swap_token[_k] IS NULL THEN _swap_id[_k]
+        ELSE (SELECT o.id FROM @.locks o WHERE o.space + 0 = _space AND o.token = _swap_token[_k]) END;
     _code := NULL;
     IF NOT FOUND OR _lock.state = 0 OR (_lock.state = 2 AND _swap_token[_k] IS NOT NULL)
       OR NOT ((_lock.life_end IS NULL OR _lock.life_end > _now) AND (_lock.expires IS NULL OR _lock.expires > _now OR _lock.used))
@@ -139,13 +146,13 @@ BEGIN
       SELECT l.*, EXISTS (SELECT 1 FROM @.pins p JOIN @.writes w ON w.id = p.write
           WHERE p.lock = l.id AND p.space = _space AND w.expires > _now) AS used
         FROM @.locks l WHERE l.place = ANY(_above) AND (l.infinite OR l.place = _place[_k]) AND (l.exclusive OR _exclusive[_k])
-          AND l.space = _space AND l.ns = _ns[_k] AND l.path = substr(_path[_k], 1, length(l.path))
+          AND l.space + 0 = _space AND l.ns = _ns[_k] AND l.path = substr(_path[_k], 1, length(l.path))
       UNION ALL
       SELECT l.*, EXISTS (SELECT 1 FROM @.pins p JOIN @.writes w ON w.id = p.write
           WHERE p.lock = l.id AND p.space = _space AND w.expires > _now) AS used
         FROM @.locks l WHERE _infinite[_k] AND l.realm = _realm[_k] AND (l.exclusive OR _exclusive[_k])
           AND substr(l.path, 1, 1024) >= _low[_k] AND substr(l.path, 1, 1024) < _high[_k]
-          AND l.path >= _from[_k] AND l.path < _to[_k] AND l.space = _space AND l.ns = _ns[_k]
+          AND l.path >= _from[_k] AND l.path < _to[_k] AND l.space + 0 = _space AND l.ns = _ns[_k]
     LOOP
       CONTINUE WHEN _lock.id = ANY(_swaps) OR _lock.id = ANY(_live);
       IF (_lock.life_end IS NULL OR _lock.life_end > _now) AND (_lock.expires IS NULL OR _lock.expires > _now OR _lock.used) THEN
@@ -191,7 +198,7 @@ BEGIN
   -- How many there are. The principal's number is under an advisory lock of its own, taken with the others.
   IF _of_principal IS NOT NULL THEN
     SELECT count(*) INTO _found FROM (SELECT 1 FROM @.locks l
-      WHERE l.whose = _whose[1] AND l.space = _space AND l.who IS NOT DISTINCT FROM _holder[1] AND NOT l.id = ANY(_swaps)
+      WHERE l.whose = _whose[1] AND l.space + 0 = _space AND l.who IS NOT DISTINCT FROM _holder[1] AND NOT l.id = ANY(_swaps)
         AND (l.life_end IS NULL OR l.life_end > _now) AND (l.expires IS NULL OR l.expires > _now OR EXISTS (
           SELECT 1 FROM @.pins p JOIN @.writes w ON w.id = p.write WHERE p.lock = l.id AND p.space = _space AND w.expires > _now))
       LIMIT greatest(_of_principal, 0) + 1) c;
@@ -300,7 +307,7 @@ DECLARE
   _lock @.locks;
   _k integer;
 BEGIN
-  FOR _lock IN SELECT l.* FROM @.locks l WHERE l.space = _space AND l.id = ANY(_swaps) AND l.state <> 0 ORDER BY l.id FOR UPDATE LOOP
+  FOR _lock IN SELECT l.* FROM @.locks l WHERE l.space + 0 = _space AND l.id = ANY(_swaps) AND l.state <> 0 ORDER BY l.id FOR UPDATE LOOP
     _k := array_position(_swaps, _lock.id);
     IF _swap_token[_k] IS NULL THEN
       PERFORM @.bury_1(_lock, 2, _now, _who, _swap_reason[_k]);
@@ -368,23 +375,23 @@ BEGIN
   IF cardinality(_ended) > 0 THEN
     PERFORM @.end_1(_ended);
   END IF;
-  PERFORM 1 FROM @.locks l WHERE l.space = _space AND (l.id = ANY(_id) OR l.id = ANY(_swaps)) ORDER BY l.id FOR UPDATE;
+  PERFORM 1 FROM @.locks l WHERE l.space + 0 = _space AND l.id = ANY(_id || _swaps) ORDER BY l.id FOR UPDATE;
   _now := @.now_1(_clock);
-  SELECT count(*) INTO _stands FROM @.locks l WHERE l.space = _space AND l.id = ANY(_id) AND l.state = 0 AND l.expires > _now;
+  SELECT count(*) INTO _stands FROM @.locks l WHERE l.space + 0 = _space AND l.id = ANY(_id) AND l.state = 0 AND l.expires > _now;
   _row := NULL;
   _row.what := 0;
   _row.at := _now;
   IF _stands < cardinality(_id) THEN
     RETURN QUERY SELECT 3::smallint, d.cause::integer, d.at, NULL::bigint, d.id, d.token, NULL::smallint, d.n, NULL::bigint,
       NULL::bigint, NULL::boolean, NULL::bytea, d.ns, d.path, d.who, d.actor, d.reason
-      FROM @.dead d WHERE d.space = _space AND d.id = ANY(_id) AND d.buried > _now - 3600000000;
+      FROM @.dead d WHERE d.space + 0 = _space AND d.id = ANY(_id) AND d.buried > _now - 3600000000;
     IF FOUND THEN
       _row.code := 7;
-      DELETE FROM @.locks l WHERE l.space = _space AND l.id = ANY(_id) AND l.state = 0;
+      DELETE FROM @.locks l WHERE l.space + 0 = _space AND l.id = ANY(_id) AND l.state = 0;
     ELSE
       _row.code := 3;
       _row.num := 2 * _drain;
-      FOR _lock IN SELECT l.* FROM @.locks l WHERE l.space = _space AND l.id = ANY(_id) AND l.state = 0 LOOP
+      FOR _lock IN SELECT l.* FROM @.locks l WHERE l.space + 0 = _space AND l.id = ANY(_id) AND l.state = 0 LOOP
         PERFORM @.bury_1(_lock, 0, _now, NULL, NULL);
       END LOOP;
     END IF;
@@ -413,7 +420,7 @@ BEGIN
   FOR _k IN 1..cardinality(_id) LOOP
     UPDATE @.locks l SET state = 1, created = _now, expires = least(_now + _span, _now + _total), life_end = _now + _total,
         due = least(_now + _span, _now + _total), generation = nextval('@.generation')
-      WHERE l.space = _space AND l.id = _id[_k] RETURNING l.* INTO _lock;
+      WHERE l.space + 0 = _space AND l.id = _id[_k] RETURNING l.* INTO _lock;
     PERFORM @.tell_1(1, _now, false, _lock, NULL, NULL, NULL);
     _row.what := 1;
     _row.id := _lock.id;
@@ -436,6 +443,6 @@ END $tower_lock$;
 CREATE FUNCTION @.withdraw_1(_space bigint, _wait integer, _id uuid[]) RETURNS void LANGUAGE plpgsql AS $tower_lock$
 BEGIN
   PERFORM set_config('lock_timeout', _wait::text, true);
-  PERFORM 1 FROM @.locks l WHERE l.space = _space AND l.id = ANY(_id) AND l.state = 0 ORDER BY l.id FOR UPDATE;
-  DELETE FROM @.locks l WHERE l.space = _space AND l.id = ANY(_id) AND l.state = 0;
+  PERFORM 1 FROM @.locks l WHERE l.space + 0 = _space AND l.id = ANY(_id) AND l.state = 0 ORDER BY l.id FOR UPDATE;
+  DELETE FROM @.locks l WHERE l.space + 0 = _space AND l.id = ANY(_id) AND l.state = 0;
 END $tower_lock$;

@@ -32,13 +32,13 @@ BEGIN
   FOR _lock IN
     SELECT l.*, EXISTS (SELECT 1 FROM @.pins p JOIN @.writes w ON w.id = p.write
         WHERE p.lock = l.id AND p.space = _space AND w.expires > _now) AS used
-      FROM @.locks l WHERE l.place = ANY(_places) AND l.space = _space AND (l.infinite OR l.place = ANY(_exact))
+      FROM @.locks l WHERE l.place = ANY(_places) AND l.space + 0 = _space AND (l.infinite OR l.place = ANY(_exact))
     UNION ALL
     SELECT l.*, EXISTS (SELECT 1 FROM @.pins p JOIN @.writes w ON w.id = p.write
         WHERE p.lock = l.id AND p.space = _space AND w.expires > _now) AS used
       FROM unnest(_below_realm, _low, _high, _from, _to) AS b(realm, low, high, lo, hi), @.locks l
       WHERE l.realm = b.realm AND substr(l.path, 1, 1024) >= b.low AND substr(l.path, 1, 1024) < b.high
-        AND l.path >= b.lo AND l.path < b.hi AND l.space = _space
+        AND l.path >= b.lo AND l.path < b.hi AND l.space + 0 = _space
   LOOP
     IF NOT ((_lock.life_end IS NULL OR _lock.life_end > _now) AND (_lock.expires IS NULL OR _lock.expires > _now OR _lock.used)) THEN
       IF cardinality(_ended_locks) < 1000 THEN
@@ -83,15 +83,15 @@ BEGIN
   END IF;
   IF _hopeless = 0 THEN
     IF cardinality(_pins) > 0 THEN
-      PERFORM 1 FROM @.locks l WHERE l.space = _space AND l.id = ANY(_pins) FOR KEY SHARE SKIP LOCKED;
+      PERFORM 1 FROM @.locks l WHERE l.space + 0 = _space AND l.id = ANY(_pins) FOR KEY SHARE SKIP LOCKED;
       GET DIAGNOSTICS _most = ROW_COUNT;
       IF _most < cardinality(_pins) THEN
         PERFORM @.again_1();
       END IF;
       INSERT INTO @.pins (space, lock, write) SELECT _space, p, _write FROM unnest(_pins) p;
     END IF;
-    INSERT INTO @.writes (space, place, parent, realm, expires, id, target, unlink, ns, path, shared)
-      SELECT _space, t.place, t.parent, t.realm, _now + _lease, _write, t.target, t.unlink, t.ns, t.path, _shared
+    INSERT INTO @.writes (space, place, parent, realm, expires, id, target, unlink, ns, path, pins, shared)
+      SELECT _space, t.place, t.parent, t.realm, _now + _lease, _write, t.target, t.unlink, t.ns, t.path, _pins, _shared
       FROM unnest(_at, _parent, _realm, _unlink, _ns, _path) WITH ORDINALITY AS t(place, parent, realm, unlink, ns, path, target);
   END IF;
   _row := NULL;
@@ -108,10 +108,10 @@ BEGIN
   RETURN QUERY SELECT 2::smallint, 0, NULL::bigint, l.generation, l.id, l.token, l.state, l.created, l.expires, l.life_end,
     EXISTS (SELECT 1 FROM @.pins p JOIN @.writes w ON w.id = p.write WHERE p.lock = l.id AND p.space = _space AND w.expires > _now),
     l.parts, NULL::bytea, NULL::bytea, l.who, l.actor, l.reason
-    FROM @.locks l WHERE l.space = _space AND l.token = ANY(_tokens);
+    FROM @.locks l WHERE l.space + 0 = _space AND l.token = ANY(_tokens);
   RETURN QUERY SELECT 3::smallint, d.cause::integer, d.at, NULL::bigint, d.id, d.token, NULL::smallint, d.n, NULL::bigint, NULL::bigint,
     NULL::boolean, NULL::bytea, d.ns, d.path, d.who, d.actor, d.reason
-    FROM @.dead d WHERE d.space = _space AND d.token = ANY(_tokens) AND d.buried > _now - 3600000000;
+    FROM @.dead d WHERE d.space + 0 = _space AND d.token = ANY(_tokens) AND d.buried > _now - 3600000000;
 END $tower_lock$;
 
 -- Ends writes, off everybody's way: nobody waits for the disk.
@@ -137,7 +137,7 @@ BEGIN
   ) SELECT DISTINCT r.id FROM renewed r;
   _old := ARRAY(SELECT w.id FROM @.writes w WHERE w.space = _space AND w.expires <= _now - 2 * _lease LIMIT 1000 FOR UPDATE SKIP LOCKED);
   IF cardinality(_old) > 0 THEN
-    DELETE FROM @.pins WHERE write = ANY(_old);
+    DELETE FROM @.pins p USING @.writes w WHERE w.id = ANY(_old) AND p.lock = ANY(w.pins) AND p.write = w.id;
     DELETE FROM @.writes WHERE id = ANY(_old);
   END IF;
 END $tower_lock$;

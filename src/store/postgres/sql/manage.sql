@@ -14,7 +14,7 @@ BEGIN
   _row.at := _now;
   SELECT l.*, EXISTS (SELECT 1 FROM @.pins p JOIN @.writes w ON w.id = p.write
       WHERE p.lock = l.id AND p.space = _space AND w.expires > _now) AS used
-    INTO _lock FROM @.locks l WHERE l.space = _space AND l.id = _id;
+    INTO _lock FROM @.locks l WHERE l.space + 0 = _space AND l.id = _id;
   IF NOT FOUND THEN
     _row.code := 1;
     RETURN _row;
@@ -45,20 +45,25 @@ BEGIN
   RETURN _row;
 END $tower_lock$;
 
--- The id of the lock that is meant, its row taken. A token that nobody has is under an advisory lock from here on, so that no
--- acquire comes by it unseen.
-CREATE FUNCTION @.meant_1(_space bigint, _token uuid, _key bigint, _id uuid) RETURNS uuid LANGUAGE plpgsql AS $tower_lock$
+-- A token that nobody has is under an advisory lock from here on, so that no acquire comes by it unseen. Before any row is
+-- taken: who has that lock may want one.
+CREATE FUNCTION @.hold_1(_space bigint, _token uuid, _key bigint) RETURNS void LANGUAGE plpgsql AS $tower_lock$
+BEGIN
+  IF _token IS NOT NULL AND NOT EXISTS (SELECT 1 FROM @.locks l WHERE l.space + 0 = _space AND l.token = _token) THEN
+    PERFORM pg_advisory_xact_lock(1414287179, (_key >> 1)::integer);
+  END IF;
+END $tower_lock$;
+
+-- The id of the lock that is meant, its row taken.
+CREATE FUNCTION @.meant_1(_space bigint, _token uuid, _id uuid) RETURNS uuid LANGUAGE plpgsql AS $tower_lock$
 DECLARE
   _found uuid;
 BEGIN
   IF _token IS NULL THEN
-    SELECT l.id INTO _found FROM @.locks l WHERE l.space = _space AND l.id = _id FOR UPDATE;
-    RETURN _found;
+    SELECT l.id INTO _found FROM @.locks l WHERE l.space + 0 = _space AND l.id = _id FOR UPDATE;
+  ELSE
+    SELECT l.id INTO _found FROM @.locks l WHERE l.space + 0 = _space AND l.token = _token FOR UPDATE;
   END IF;
-  IF NOT EXISTS (SELECT 1 FROM @.locks l WHERE l.space = _space AND l.token = _token) THEN
-    PERFORM pg_advisory_xact_lock(1414287179, (_key >> 1)::integer);
-  END IF;
-  SELECT l.id INTO _found FROM @.locks l WHERE l.space = _space AND l.token = _token FOR UPDATE;
   RETURN _found;
 END $tower_lock$;
 
@@ -73,14 +78,15 @@ DECLARE
   _wanted bigint;
 BEGIN
   PERFORM @.take_1(_space, '{}', _wait, true);
+  PERFORM @.hold_1(_space, _token, _key);
   IF cardinality(_ended) > 0 THEN
     PERFORM @.end_1(_ended);
   END IF;
-  _id := @.meant_1(_space, _token, _key, _id);
+  _id := @.meant_1(_space, _token, _id);
   _now := @.now_1(_clock);
   _row := @.asked_1(_space, _now, _token, _id, _by, _who, _ns, _path);
   IF _row.code = 1 AND _id IS NOT NULL THEN
-    SELECT l.* INTO _lock FROM @.locks l WHERE l.space = _space AND l.id = _id;
+    SELECT l.* INTO _lock FROM @.locks l WHERE l.space + 0 = _space AND l.id = _id;
     PERFORM @.bury_1(_lock, 0, _now, NULL, NULL);
   END IF;
   IF _row.code = 1 AND _token IS NOT NULL THEN
@@ -90,12 +96,12 @@ BEGIN
     _row.code := CASE _row.state WHEN 0 THEN 5 ELSE 4 END;
   END IF;
   IF _row.code = 0 AND _by <> 6 THEN
-    SELECT l.* INTO _lock FROM @.locks l WHERE l.space = _space AND l.id = _id;
+    SELECT l.* INTO _lock FROM @.locks l WHERE l.space + 0 = _space AND l.id = _id;
     _wanted := CASE _asked WHEN 0 THEN _lock.span WHEN 1 THEN _for END;
     _wanted := least(_wanted, _lock.most);
     UPDATE @.locks l SET span = _wanted, expires = least(_now + _wanted, l.life_end),
         due = CASE WHEN l.due IS NULL OR l.due > least(_now + _wanted, l.life_end) THEN least(_now + _wanted, l.life_end) ELSE l.due END
-      WHERE l.space = _space AND l.id = _id RETURNING l.* INTO _lock;
+      WHERE l.space + 0 = _space AND l.id = _id RETURNING l.* INTO _lock;
     _row.expires := _lock.expires;
     PERFORM @.tell_1(2, _now, _row.in_use, _lock, NULL, NULL, NULL);
   END IF;
@@ -111,14 +117,15 @@ DECLARE
   _lock @.locks;
 BEGIN
   PERFORM @.take_1(_space, '{}', _wait, true);
+  PERFORM @.hold_1(_space, _token, _key);
   IF cardinality(_ended) > 0 THEN
     PERFORM @.end_1(_ended);
   END IF;
-  _id := @.meant_1(_space, _token, _key, _id);
+  _id := @.meant_1(_space, _token, _id);
   _now := @.now_1(_clock);
   _row := @.asked_1(_space, _now, _token, _id, _by, _who, _ns, _path);
   IF _id IS NOT NULL THEN
-    SELECT l.* INTO _lock FROM @.locks l WHERE l.space = _space AND l.id = _id;
+    SELECT l.* INTO _lock FROM @.locks l WHERE l.space + 0 = _space AND l.id = _id;
   END IF;
   IF _row.code = 1 THEN
     IF _id IS NOT NULL THEN
@@ -139,7 +146,7 @@ BEGIN
       -- Who breaks it a second time may shorten the grace, and never lengthens it.
       UPDATE @.locks l SET state = 2, actor = _who, reason = _reason, life_end = least(l.life_end, _now + _grace),
           expires = least(l.expires, l.life_end, _now + _grace), due = least(l.due, l.life_end, _now + _grace)
-        WHERE l.space = _space AND l.id = _id RETURNING l.* INTO _lock;
+        WHERE l.space + 0 = _space AND l.id = _id RETURNING l.* INTO _lock;
       _row.state := 2;
       _row.expires := _lock.expires;
       _row.life_end := _lock.life_end;
@@ -166,17 +173,17 @@ BEGIN
   END IF;
   FOR _k IN 1..cardinality(_place) LOOP
     _ids := _ids || ARRAY(
-      SELECT l.id FROM @.locks l WHERE _reach[_k] < 2 AND l.place = _place[_k] AND l.space = _space AND l.ns = _ns[_k]
+      SELECT l.id FROM @.locks l WHERE _reach[_k] < 2 AND l.place = _place[_k] AND l.space + 0 = _space AND l.ns = _ns[_k]
         AND l.path = _path[_k] AND l.state <> 0
       UNION ALL
       SELECT l.id FROM @.locks l WHERE _reach[_k] > 0 AND l.realm = _realm[_k] AND substr(l.path, 1, 1024) >= _low[_k]
-        AND substr(l.path, 1, 1024) < _high[_k] AND l.path >= _from[_k] AND l.path < _to[_k] AND l.space = _space
+        AND substr(l.path, 1, 1024) < _high[_k] AND l.path >= _from[_k] AND l.path < _to[_k] AND l.space + 0 = _space
         AND l.ns = _ns[_k] AND l.state <> 0);
   END LOOP;
   IF cardinality(_ids) > 0 THEN
-    PERFORM 1 FROM @.locks l WHERE l.space = _space AND l.id = ANY(_ids) ORDER BY l.id FOR UPDATE;
+    PERFORM 1 FROM @.locks l WHERE l.space + 0 = _space AND l.id = ANY(_ids) ORDER BY l.id FOR UPDATE;
     _now := @.now_1(_clock);
-    FOR _lock IN SELECT l.* FROM @.locks l WHERE l.space = _space AND l.id = ANY(_ids) LOOP
+    FOR _lock IN SELECT l.* FROM @.locks l WHERE l.space + 0 = _space AND l.id = ANY(_ids) LOOP
       IF (_lock.life_end IS NULL OR _lock.life_end > _now) AND (_lock.expires IS NULL OR _lock.expires > _now OR EXISTS (
         SELECT 1 FROM @.pins p JOIN @.writes w ON w.id = p.write WHERE p.lock = _lock.id AND p.space = _space AND w.expires > _now))
       THEN
@@ -211,14 +218,14 @@ BEGIN
       SELECT a.*, EXISTS (SELECT 1 FROM @.pins p JOIN @.writes w ON w.id = p.write
           WHERE p.lock = a.id AND p.space = _space AND w.expires > _now) AS used
       FROM (
-        SELECT b.* FROM @.locks b WHERE _select = 2 AND b.space = _space AND b.id = _id
+        SELECT b.* FROM @.locks b WHERE _select = 2 AND b.space + 0 = _space AND b.id = _id
         UNION ALL
         SELECT c.* FROM @.locks c WHERE _select = 0 AND c.place = ANY(_places) AND (c.infinite OR c.place = _place) AND c.ns = _ns
           AND c.path = substr(_path, 1, length(c.path))
         UNION ALL
         SELECT d.* FROM @.locks d WHERE _select = 1 AND d.place = _place AND d.ns = _ns AND d.path = _path
         UNION ALL
-        (SELECT e.* FROM @.locks e WHERE _select = 1 AND NOT _of AND e.realm = _realm AND e.ns = _ns AND e.space = _space
+        (SELECT e.* FROM @.locks e WHERE _select = 1 AND NOT _of AND e.realm = _realm AND e.ns = _ns AND e.space + 0 = _space
           AND substr(e.path, 1, 1024) >= greatest(_low, substr(_after, 1, 1024)) AND substr(e.path, 1, 1024) < _high
           AND e.path >= _from AND e.path < _to AND (_after IS NULL OR (e.path, e.id) > (_after, _after_id))
           AND (_kind IS NULL OR e.kind = _kind) AND (_older IS NULL OR e.created <= _now - _older)

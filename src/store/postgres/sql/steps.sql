@@ -15,6 +15,13 @@ BEGIN
   RETURN _clock;
 END $tower_lock$;
 
+-- Whether a write in flight keeps a lock from ending.
+CREATE FUNCTION @.used_1(_space bigint, _id uuid, _clock bigint) RETURNS boolean LANGUAGE plpgsql STABLE AS $tower_lock$
+BEGIN
+  RETURN EXISTS (SELECT 1 FROM @.pins p JOIN @.writes w ON w.id = p.write
+    WHERE p.lock = _id AND p.space = _space AND w.expires > @.now_1(_clock));
+END $tower_lock$;
+
 -- Takes the advisory locks of a step: of each number the lowest bit says whether exclusively. A step that changes locks
 -- also shares that of the watchers: whoever begins to watch waits for the steps under way, which may not know of it.
 CREATE FUNCTION @.take_1(_space bigint, _keys bigint[], _wait integer, _tells boolean) RETURNS void LANGUAGE plpgsql AS $tower_lock$
@@ -44,11 +51,15 @@ END $tower_lock$;
 
 -- Writes that have ended. Waits where another call is ending the same ones: they are over for whoever comes after.
 CREATE FUNCTION @.end_1(_ended uuid[]) RETURNS void LANGUAGE plpgsql AS $tower_lock$
+DECLARE
+  _pinned uuid[];
 BEGIN
-  PERFORM 1 FROM @.writes WHERE id = ANY(_ended) ORDER BY id, target FOR UPDATE;
-  IF FOUND THEN
-    DELETE FROM @.pins WHERE write = ANY(_ended);
-    DELETE FROM @.writes WHERE id = ANY(_ended);
+  SELECT array_agg(w.pinned) INTO _pinned FROM (
+    SELECT unnest(CASE WHEN o.pins = '{}' THEN '{00000000-0000-0000-0000-000000000000}' ELSE o.pins END) AS pinned FROM (
+      SELECT x.pins FROM @.writes x WHERE x.id = ANY(_ended) ORDER BY x.id, x.target FOR UPDATE) o) w;
+  IF _pinned IS NOT NULL THEN
+    DELETE FROM @.pins p WHERE p.lock = ANY(_pinned) AND p.write = ANY(_ended);
+    DELETE FROM @.writes w WHERE w.id = ANY(_ended);
   END IF;
 END $tower_lock$;
 
@@ -71,7 +82,7 @@ DECLARE
   _at bigint := _now;
   _used boolean;
 BEGIN
-  DELETE FROM @.locks l WHERE l.space = _lock.space AND l.id = _lock.id;
+  DELETE FROM @.locks l WHERE l.id = _lock.id AND l.space + 0 = _lock.space;
   IF _cause = 0 AND _lock.state = 0 THEN
     IF _now < _lock.expires + 2 * _lock.drain THEN
       INSERT INTO @.cooling (space, place, realm, until, infinite, ns, path)
@@ -101,7 +112,7 @@ DECLARE
   _lock @.locks;
 BEGIN
   FOREACH _id IN ARRAY _ids LOOP
-    SELECT l.* INTO _lock FROM @.locks l WHERE l.space = _space AND l.id = _id FOR UPDATE SKIP LOCKED;
+    SELECT l.* INTO _lock FROM @.locks l WHERE l.space + 0 = _space AND l.id = _id FOR UPDATE SKIP LOCKED;
     IF FOUND THEN
       -- Looked at anew: it may have been refreshed or pinned since.
       IF NOT (_lock.expires <= _now OR _lock.life_end <= _now) OR ((_lock.life_end IS NULL OR _lock.life_end > _now)
@@ -110,7 +121,7 @@ BEGIN
         PERFORM @.again_1();
       END IF;
       PERFORM @.bury_1(_lock, 0, _now, NULL, NULL);
-    ELSIF EXISTS (SELECT 1 FROM @.locks l WHERE l.space = _space AND l.id = _id) THEN
+    ELSIF EXISTS (SELECT 1 FROM @.locks l WHERE l.space + 0 = _space AND l.id = _id) THEN
       PERFORM @.again_1();
     END IF;
   END LOOP;
@@ -120,22 +131,26 @@ END $tower_lock$;
 CREATE FUNCTION @.sweep_1(_space bigint, _now bigint, _most integer) RETURNS void LANGUAGE plpgsql AS $tower_lock$
 DECLARE
   _lock @.locks;
+  _oldest bigint;
+  _buried bigint;
+  _last bigint;
 BEGIN
   FOR _lock IN SELECT l.* FROM @.locks l WHERE l.space = _space AND l.due <= _now ORDER BY l.due LIMIT _most FOR UPDATE SKIP LOCKED LOOP
     IF (_lock.life_end IS NULL OR _lock.life_end > _now) AND (_lock.expires IS NULL OR _lock.expires > _now OR EXISTS (
       SELECT 1 FROM @.pins p JOIN @.writes w ON w.id = p.write WHERE p.lock = _lock.id AND p.space = _space AND w.expires > _now))
     THEN
-      UPDATE @.locks l SET due = greatest(_lock.expires, _now + 10000000) WHERE l.space = _space AND l.id = _lock.id;
+      UPDATE @.locks l SET due = greatest(_lock.expires, _now + 10000000) WHERE l.space + 0 = _space AND l.id = _lock.id;
     ELSE
       PERFORM @.bury_1(_lock, 0, _now, NULL, NULL);
     END IF;
   END LOOP;
-  DELETE FROM @.dead d WHERE d.space = _space AND d.n = ANY(ARRAY(
-    SELECT o.n FROM @.dead o WHERE o.space = _space AND o.buried <= _now - 3600000000 ORDER BY o.n LIMIT _most FOR UPDATE SKIP LOCKED));
-  DELETE FROM @.dead d WHERE d.space = _space AND d.n = ANY(ARRAY(
-    SELECT o.n FROM @.dead o WHERE o.space = _space
-      AND o.n <= (SELECT max(m.n) FROM @.dead m WHERE m.space = _space) - 100000
-      ORDER BY o.n LIMIT _most FOR UPDATE SKIP LOCKED));
+  SELECT o.n, o.buried INTO _oldest, _buried FROM @.dead o WHERE o.space = _space ORDER BY o.n LIMIT 1;
+  SELECT max(o.n) - 100000 INTO _last FROM @.dead o WHERE o.space = _space;
+  IF _buried <= _now - 3600000000 OR _oldest <= _last THEN
+    DELETE FROM @.dead d WHERE d.space = _space AND d.n = ANY(ARRAY(
+      SELECT f.n FROM (SELECT o.n, o.buried FROM @.dead o WHERE o.space = _space ORDER BY o.n LIMIT _most FOR UPDATE SKIP LOCKED) f
+        WHERE f.buried <= _now - 3600000000 OR f.n <= _last));
+  END IF;
   DELETE FROM @.cooling c WHERE c.ctid = ANY(ARRAY(
     SELECT o.ctid FROM @.cooling o WHERE o.space = _space AND o.until <= _now LIMIT _most FOR UPDATE SKIP LOCKED));
 END $tower_lock$;
@@ -165,9 +180,9 @@ BEGIN
     _row.what := 6;
     _row.code := 1;
     _row.id := _write.id;
-    IF NOT _strict AND EXISTS (SELECT 1 FROM @.locks l WHERE l.space = _space AND l.id = ANY(_write.shared) AND l.state <> 0) THEN
+    IF NOT _strict AND EXISTS (SELECT 1 FROM @.locks l WHERE l.space + 0 = _space AND l.id = ANY(_write.shared) AND l.state <> 0) THEN
       CONTINUE WHEN EXISTS (SELECT 1 FROM unnest(_excused, _excuses) e(write, lock)
-        JOIN @.locks l ON l.space = _space AND l.id = e.lock AND l.state <> 0 WHERE e.write = _write.id);
+        JOIN @.locks l ON l.space + 0 = _space AND l.id = e.lock AND l.state <> 0 WHERE e.write = _write.id);
       _row.code := 2;
     END IF;
     RETURN NEXT _row;
@@ -184,5 +199,5 @@ BEGIN
     FROM @.writes w WHERE w.id = ANY(_perhaps);
   RETURN QUERY SELECT DISTINCT 5::smallint, 0, NULL::bigint, l.generation, w.id, l.id, l.state, l.created, l.expires, l.life_end, true,
     l.parts, NULL::bytea, NULL::bytea, NULL::bytea, NULL::bytea, NULL::bytea
-    FROM @.writes w JOIN @.locks l ON l.space = _space AND l.id = ANY(w.shared) AND l.state <> 0 WHERE w.id = ANY(_perhaps);
+    FROM @.writes w JOIN @.locks l ON l.space + 0 = _space AND l.id = ANY(w.shared) AND l.state <> 0 WHERE w.id = ANY(_perhaps);
 END $tower_lock$;
