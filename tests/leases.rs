@@ -181,3 +181,29 @@ async fn a_body_that_has_ended_is_not_cut() {
     leases.lapse();
     assert!(body.frame().await.is_none());
 }
+
+#[tokio::test]
+async fn a_client_sees_that_a_body_was_cut() {
+    let leases = Leases::default();
+    let stream = || futures_util::stream::unfold((), async |()| Some((Ok::<_, Infallible>(Bytes::from("more")), ())));
+    let endless = move || std::future::ready(axum::body::Body::from_stream(Box::pin(stream())));
+    let app =
+        axum::Router::new().route("/a", axum::routing::put(endless)).layer(LockLayer::new(leases.clone()).until_body_ends());
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move { axum::serve(listener, app).await });
+
+    let client = hyper_util::client::legacy::Client::builder(hyper_util::rt::TokioExecutor::new()).build_http();
+    let request = Request::put(format!("http://{address}/a")).body(Text::default()).unwrap();
+    let mut body = client.request(request).await.unwrap().into_body();
+    assert!(body.frame().await.unwrap().is_ok());
+    leases.lapse();
+    let cut = async {
+        while let Some(frame) = body.frame().await {
+            frame?;
+        }
+        Ok::<_, hyper::Error>(())
+    };
+    assert!(cut.await.is_err(), "it looks whole");
+    until("the write has ended", || leases.ended() == 1).await;
+}
