@@ -33,6 +33,9 @@ enum Step {
 
 impl Core {
     pub(super) fn acquire(self: &Arc<Self>, request: &Acquire<'_>) -> StoreFuture<Acquired> {
+        if let Some(error) = self.overfull() {
+            return StoreFuture::failed(error);
+        }
         let digests: Vec<TokenDigest> = request.locks.iter().map(|lock| self.key.digest(&lock.token)).collect();
         let (step, ticket) = self.edit(|edit| edit.acquire(request, &digests));
         match step {

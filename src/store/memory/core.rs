@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     lock::{Lock, LockParts, Principal, Timestamp, TokenDigest, TokenKey},
-    store::{Clock, Lifetime, LockEvent, watchers::Watchers},
+    store::{Clock, Lifetime, LockEvent, StoreError, watchers::Watchers},
 };
 
 /// Ended locks that one step buries, apart from those in its way.
@@ -91,6 +91,11 @@ impl Core {
             edit.prune(PRUNE);
             step(edit)
         })
+    }
+
+    /// Why no step may be taken now, if so.
+    pub(super) fn overfull(&self) -> Option<StoreError> {
+        self.queue.as_ref()?.overfull()
     }
 
     /// One step of which nothing is to be written down.

@@ -22,6 +22,9 @@ impl Core {
         if matches!(refresh.authority, Authority::Break { .. }) {
             return StoreFuture::ready(Refreshed::NotHolder);
         }
+        if let Some(error) = self.overfull() {
+            return StoreFuture::failed(error);
+        }
         let asked = Asked::of(self, refresh.which, &refresh.authority, refresh.covering);
         let (answer, ticket) = self.edit(|edit| match edit.find_asked(&asked) {
             Ok(slot) => edit.refresh(slot, refresh),
@@ -32,6 +35,9 @@ impl Core {
     }
 
     pub(super) fn release(&self, release: &Release<'_>) -> StoreFuture<Released> {
+        if let Some(error) = self.overfull() {
+            return StoreFuture::failed(error);
+        }
         let asked = Asked::of(self, release.which, &release.authority, release.covering);
         let (answer, ticket) = self.edit(|edit| match edit.find_asked(&asked) {
             Ok(slot) => edit.release(slot, &release.authority),
@@ -45,6 +51,9 @@ impl Core {
     }
 
     pub(super) fn clear(&self, gone: &[Gone<'_>]) -> StoreFuture<usize> {
+        if let Some(error) = self.overfull() {
+            return StoreFuture::failed(error);
+        }
         let (ended, ticket) = self.edit(|edit| gone.iter().map(|gone| edit.clear(gone)).sum());
         settled(ended, ticket)
     }

@@ -17,6 +17,8 @@ use crate::store::{Acquired, Refreshed, Released, StoreError, StoreErrorKind, St
 
 /// Changes that nobody waits for, before they are written down all the same.
 const MANY: usize = 1024;
+/// Steps that wait for the disk, before no more are taken: callers may give up and come again, the steps stay.
+const MOST: usize = 1 << 16;
 
 /// What a step's answer waits for; nothing in a store without a file.
 pub(in crate::store::memory) type Ticket = Option<Arc<Batch>>;
@@ -109,6 +111,12 @@ impl Queue {
         Self { state: Mutex::new(state), work: Condvar::new() }
     }
 
+    /// An error for who comes while the disk does not keep up.
+    pub(in crate::store::memory) fn overfull(&self) -> Option<StoreError> {
+        let full = self.state.lock().steps.len() >= MOST;
+        full.then(|| StoreError::new(StoreErrorKind::TimedOut, "too much waits to be written to the file"))
+    }
+
     /// Adds a step, under the lock of the table, and so in the order of the steps. Answers what is to be waited for.
     pub(in crate::store::memory) fn add(&self, step: Step, seen: Seen) -> Ticket {
         let mut state = self.state.lock();
@@ -169,7 +177,9 @@ impl Batch {
             Ok(()) => Outcome::Durable,
             Err(failure) => Outcome::Failed(failure),
         };
-        if let Outcome::Waiting(wakers) = mem::replace(&mut *self.0.lock(), outcome) {
+        // Outside of the mutex: what a waker does is not ours to know.
+        let before = mem::replace(&mut *self.0.lock(), outcome);
+        if let Outcome::Waiting(wakers) = before {
             wakers.into_iter().for_each(Waker::wake);
         }
     }

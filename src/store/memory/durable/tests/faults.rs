@@ -155,6 +155,29 @@ fn failed_steps_are_undone_newest_first() {
 }
 
 #[test]
+fn a_disk_that_does_not_answer_is_not_waited_for_without_end() {
+    let bench = Bench::with(1 << 24, 100_000);
+    let held = new("/a", "ann");
+    bench.acquire(&held);
+    bench.disk.shut();
+    let mut taken = 0;
+    let error = loop {
+        // Nobody waits for these: the callers have given up.
+        match bench.refresh(&held, Span::Same).into_ready() {
+            Ok(answer) => break answer.unwrap_err(),
+            Err(_) => taken += 1,
+        }
+        assert!(taken < 200_000, "what waits has a limit (G10)");
+    };
+    assert_eq!(error.kind(), StoreErrorKind::TimedOut);
+    assert!(bench.refused("/a/b") && !bench.refused("/b"), "writes are checked as before");
+    bench.disk.open();
+    while bench.refresh(&held, Span::Same).into_ready().is_ok_and(|answer| answer.is_err()) {
+        std::thread::yield_now();
+    }
+}
+
+#[test]
 fn a_store_that_was_closed_grants_nothing_more() {
     let mut bench = Bench::new();
     let writer = bench.put("/a", None).admitted().unwrap();
