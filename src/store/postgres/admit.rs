@@ -44,7 +44,7 @@ impl Core {
                     let mut name = None;
                     let answer = within(core.limit, DOING, core.guard(&writes, &question, &mut name)).await;
                     if let (Err(_), Some(name)) = (&answer, name) {
-                        core.end_late(name);
+                        core.late.end(&core, name);
                     }
                     answer
                 }))
@@ -263,18 +263,6 @@ impl Core {
             }
             None => TokenState::Unknown,
         })
-    }
-
-    /// A registration that was perhaps sent, and is perhaps still on its way through the server: ended when it must have
-    /// arrived, however slow.
-    fn end_late(self: &Arc<Self>, name: WriteName) {
-        let core = self.clone();
-        tokio::spawn(async move {
-            for _ in 0..2 {
-                tokio::time::sleep(core.limit * 2).await;
-                let _ = within(core.limit, "ending a write", core.end(&[name])).await;
-            }
-        });
     }
 
     /// What `principal`, or who set the lock, may know of the lock that a token had.

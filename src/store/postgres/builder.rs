@@ -12,6 +12,7 @@ use super::{
     connection::{By, Connect, Connections, Statements},
     core::Core,
     keys::Space,
+    late::Late,
     listener::Listener,
     wire::micros,
 };
@@ -171,6 +172,7 @@ impl PostgresStoreBuilder {
                 writes: (self.guard == Guard::Guarded).then(|| Writes::new(self.lease, registrar)),
                 watchers: Arc::new(Watchers::unsynced()),
                 listener: Listener::default(),
+                late: Late::default(),
                 #[cfg(feature = "conformance")]
                 moved: self.offset.map(|offset| super::core::Moved { offset, steps: tokio::sync::RwLock::default() }),
                 #[cfg(not(feature = "conformance"))]

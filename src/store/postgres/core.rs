@@ -16,6 +16,7 @@ use super::{
     connection::Connections,
     error::{self, store_error},
     keys::Space,
+    late::Late,
     listener::Listener,
     statements::Call,
     wire::{Answers, column},
@@ -31,6 +32,9 @@ use crate::{
         watchers::Watchers,
     },
 };
+
+/// How many ends of writes one call carries.
+const ENDS: usize = 1_000;
 
 /// What a call is asked with.
 pub(super) type Params<'p> = Vec<&'p (dyn ToSql + Sync)>;
@@ -49,6 +53,7 @@ pub(super) struct Core {
     pub(super) writes: Option<Writes>,
     pub(super) watchers: Arc<Watchers>,
     pub(super) listener: Listener,
+    pub(super) late: Late,
     /// Tests move the clock.
     pub(super) moved: Option<Moved>,
 }
@@ -120,7 +125,9 @@ impl Core {
             None => None,
         };
         let clock = self.clock();
-        let names = self.writes.as_ref().map(Writes::unacknowledged_ends).unwrap_or_default();
+        let mut names = self.writes.as_ref().map(Writes::unacknowledged_ends).unwrap_or_default();
+        // More than these there are only after the server was away.
+        names.drain(..names.len().saturating_sub(ENDS));
         let ended = uuids(&names);
         let mut rest = Vec::new();
         more(&mut rest);
@@ -204,7 +211,10 @@ impl Registrar for Core {
         let (core, writes) = (self.me.upgrade(), writes.to_vec());
         Box::pin(async move {
             let Some(core) = core else { return Ok(()) };
-            within(core.limit, "ending writes", Self::end(&core, &writes)).await
+            for writes in writes.chunks(ENDS) {
+                within(core.limit, "ending writes", Self::end(&core, writes)).await?;
+            }
+            Ok(())
         })
     }
 }

@@ -17,6 +17,7 @@ mod excuse;
 mod find;
 mod finish;
 mod keys;
+mod late;
 mod listener;
 mod manage;
 mod schema;
