@@ -7,13 +7,13 @@ use std::{
 };
 
 use super::{
-    core::{Core, Edit, End, breaker},
+    core::{Core, Edit, breaker},
     drain::Draining,
     durable::settled,
     graveyard::Asker,
     latch::Latch,
     plan::{Plan, Successor},
-    record::Stage,
+    record::{End, Stage},
 };
 use crate::{
     lock::{Depth, HolderClaim, LockParts, LostCause, LostLock, Timestamp, TokenDigest},

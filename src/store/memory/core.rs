@@ -17,7 +17,7 @@ use super::{
     graveyard::Memory,
     inflight::Registry,
     pins::Pins,
-    record::{Breaker, Record, Stage},
+    record::{Breaker, End, Record, Stage},
     table::Table,
 };
 use crate::{
@@ -159,17 +159,6 @@ pub(super) struct Edit<'a> {
     pub(super) now: Timestamp,
     /// What is to be written down; none where a step is of memory alone.
     pub(super) notes: Option<Notes>,
-}
-
-/// Why a lock ends in this step.
-#[derive(Debug)]
-pub(super) enum End {
-    /// Its time is up, its own or that of a break's grace.
-    Itself,
-    Released,
-    Replaced,
-    ResourceGone,
-    Broken(Breaker),
 }
 
 impl Edit<'_> {

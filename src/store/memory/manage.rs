@@ -1,10 +1,10 @@
 //! Refreshing and ending locks.
 
 use super::{
-    core::{Core, Edit, End, breaker, earlier},
+    core::{Core, Edit, breaker, earlier},
     durable::settled,
     graveyard::Asker,
-    record::{Breaker, Stage},
+    record::{Breaker, End, Stage},
 };
 use crate::{
     lock::{Gone, HolderClaim, Lock, LockKind, LostCause, LostLock, Reach, ResourceKey, TokenDigest, rules},

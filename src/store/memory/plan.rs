@@ -1,9 +1,6 @@
 //! `Plan`: what an acquire does in one step, once no write is in its way.
 
-use super::{
-    core::{Edit, End},
-    slab::SlotId,
-};
+use super::{core::Edit, record::End, slab::SlotId};
 use crate::{
     lock::Lock,
     store::{Acquired, Lifetime, WriteId},

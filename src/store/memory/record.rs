@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{core::End, graveyard::Grave, pins::Pins};
+use super::{graveyard::Grave, pins::Pins};
 use crate::lock::{Lock, LockLife, LockParts, LockState, LostCause, LostLock, Principal, Timestamp, TokenDigest};
 
 #[derive(Debug)]
@@ -50,6 +50,17 @@ pub(super) enum Stage {
 pub(super) struct Breaker {
     pub(super) actor: Option<Principal>,
     pub(super) reason: Arc<str>,
+}
+
+/// Why a lock ends.
+#[derive(Debug)]
+pub(super) enum End {
+    /// Its time is up, its own or that of a break's grace.
+    Itself,
+    Released,
+    Replaced,
+    ResourceGone,
+    Broken(Breaker),
 }
 
 impl Record {

@@ -8,9 +8,9 @@ use crate::{
     store::{
         LockEvent,
         memory::{
-            core::{Core, Edit, End},
+            core::{Core, Edit},
             graveyard::Grave,
-            record::Stage,
+            record::{End, Stage},
             slab::SlotId,
         },
     },
