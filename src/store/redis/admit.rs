@@ -6,7 +6,8 @@
 
 use std::sync::Arc;
 
-use redis::Value;
+use redis::{Cmd, Value};
+use tokio::time::Instant;
 
 use super::{
     connection::Flight,
@@ -201,19 +202,60 @@ impl Core {
 
     /// One plain read, judged here.
     async fn glance(&self, case: Case) -> Result<Verdict, StoreError> {
-        const DOING: &str = "checking a write";
+        if let Some(seen) = self.clock.recent() {
+            let (fields, _, sent) = self.read_places(&case, false).await?;
+            let span = seen.span(sent, Instant::now());
+            let (earliest, latest) = (self.time.at(span.0), self.time.at(span.1));
+            // What ends just now is asked for again, with the time.
+            if let Some(found) = self.touched_by(&case, fields, earliest, latest)? {
+                return Ok(verdict(&case.question, found));
+            }
+        }
+        let (fields, engine, _) = self.read_places(&case, true).await?;
+        let now = self.time.at(engine);
+        let found = self.touched_by(&case, fields, now, now)?.ok_or_else(|| incompatible("two times in one"))?;
+        Ok(verdict(&case.question, found))
+    }
+
+    /// Reads what is at and above the targets; with the engine's time, where that is asked for.
+    async fn read_places(&self, case: &Case, timed: bool) -> Result<(Vec<Value>, Timestamp, Instant), StoreError> {
         let flight = || {
-            let mut pipeline = redis::Pipeline::with_capacity(2);
-            let read = pipeline.cmd("HMGET").arg(self.keys.locks()).arg(b"schema").arg(b"generation");
+            let mut read = Cmd::with_capacity(case.places.len() + 4, case.places.len() * 16 + 64);
+            read.arg(b"HMGET").arg(self.keys.locks()).arg(b"schema").arg(b"generation");
             for place in &case.places {
                 read.arg(place.as_slice());
             }
-            pipeline.cmd("TIME");
-            (Flight::Many(pipeline, 2), ())
+            let sent = Instant::now();
+            if !timed {
+                return (Flight::One(read), sent);
+            }
+            let mut pipeline = redis::Pipeline::with_capacity(2);
+            pipeline.add_command(read).cmd("TIME");
+            (Flight::Many(pipeline, 2), sent)
         };
-        let (mut values, ()) = self.link.send(DOING, flight).await?;
-        let (time, fields) = (values.pop(), values.pop());
-        let fields = array(fields)?;
+        let (mut values, sent) = self.link.send("checking a write", flight).await?;
+        if !timed {
+            return Ok((array(values.pop())?, Timestamp::EPOCH, sent));
+        }
+        let (time, fields) = (array(values.pop())?, array(values.pop())?);
+        let mut clock = time.into_iter().map(|part| match part {
+            Value::BulkString(text) => parse_number(&text),
+            _ => Err(incompatible("an answer of another shape")),
+        });
+        let mut part = || clock.next().unwrap_or_else(|| Err(incompatible("an answer that is too short")));
+        let engine = Timestamp::from_micros(part()?.saturating_mul(1_000_000).saturating_add(part()?));
+        self.clock.saw(engine, sent, Instant::now());
+        Ok((fields, engine, sent))
+    }
+
+    /// What a write touches, at a time between two; nothing where it matters which.
+    fn touched_by(
+        &self,
+        case: &Case,
+        fields: Vec<Value>,
+        earliest: Timestamp,
+        latest: Timestamp,
+    ) -> Result<Option<Found>, StoreError> {
         let mut fields = fields.into_iter();
         let (schema, generation) = (fields.next().unwrap_or_default(), fields.next().unwrap_or_default());
         let generation = match generation {
@@ -221,13 +263,6 @@ impl Core {
             Value::BulkString(text) => parse_number(&text)?,
             _ => return Err(incompatible("an answer of another shape")),
         };
-        let mut clock = array(time)?.into_iter().map(|part| match part {
-            Value::BulkString(text) => parse_number(&text),
-            _ => Err(incompatible("an answer of another shape")),
-        });
-        let mut part = || clock.next().unwrap_or_else(|| Err(incompatible("an answer that is too short")));
-        let engine = Timestamp::from_micros(part()?.saturating_mul(1_000_000).saturating_add(part()?));
-        let now = self.time.at(engine);
         let mut touched: Vec<Lock> = Vec::new();
         let mut any = false;
         for field in fields {
@@ -241,8 +276,13 @@ impl Core {
             while !records.is_done() {
                 let record = Record::read(records.text()?)?;
                 let (root, depth) = (&record.parts.root, record.parts.depth);
-                if record.live(now) && case.question.targets.iter().any(|target| rules::touches(root, depth, target)) {
-                    touched.push(self.lock(record, now));
+                if !case.question.targets.iter().any(|target| rules::touches(root, depth, target)) {
+                    continue;
+                }
+                match (record.live(earliest), record.live(latest)) {
+                    (true, true) => touched.push(self.lock(record, earliest)),
+                    (false, false) => {}
+                    _ => return Ok(None),
                 }
             }
         }
@@ -251,7 +291,7 @@ impl Core {
             Value::Nil if !any => {}
             _ => return Err(incompatible("the store was written in another form")),
         }
-        Ok(verdict(&case.question, Found { snapshot: Snapshot { touched, tokens: Vec::new() }, generation }))
+        Ok(Some(Found { snapshot: Snapshot { touched, tokens: Vec::new() }, generation }))
     }
 }
 

@@ -8,6 +8,7 @@ use std::{
 
 use super::{
     RedisStore,
+    clock::SeenClock,
     connection::{Link, info_of},
     core::{Core, Time},
     error::store_error,
@@ -132,6 +133,7 @@ impl RedisStoreBuilder {
                 key: TokenKey::derive(&secret),
                 lease: self.lease,
                 time: self.time,
+                clock: SeenClock::default(),
                 watchers: Arc::new(Watchers::unsynced()),
                 listener: Listener::default(),
                 me: me.clone(),

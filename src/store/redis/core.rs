@@ -11,6 +11,7 @@ use std::{
 use redis::{RedisError, ServerErrorKind, Value};
 
 use super::{
+    clock::SeenClock,
     connection::{Flight, Link, evaluate, introduce},
     error::{incompatible, store_error},
     keys::Keys,
@@ -44,6 +45,7 @@ pub(super) struct Core {
     pub(super) key: TokenKey,
     pub(super) lease: Duration,
     pub(super) time: Time,
+    pub(super) clock: SeenClock,
     pub(super) watchers: Arc<Watchers>,
     pub(super) listener: Listener,
     pub(super) me: Weak<Self>,

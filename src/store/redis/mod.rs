@@ -8,6 +8,7 @@
 mod acquire;
 mod admit;
 mod builder;
+mod clock;
 mod connection;
 mod core;
 mod error;

@@ -8,7 +8,6 @@ local life = { span = span, most = most, total = total }
 local proven = ARGV[3]
 
 stamp()
-lapse(now, 64)
 sweep(now, 64)
 
 local all = {}

@@ -5,11 +5,20 @@ local REMEMBER = 100000
 local NOBODY = string.rep('\0', 16)
 local dirty, buried = {}, 0
 
+-- The number of the latest grant; changed, it is written by settle().
+local latest, numbered
+
 local function stamp()
-  if not stamped(call('HGET', LOCKS, 'schema')) then call('HSET', LOCKS, 'schema', '1') end
+  local head = call('HMGET', LOCKS, 'schema', 'generation')
+  if not stamped(head[1]) then call('HSET', LOCKS, 'schema', '1') end
+  latest = tonumber(head[2] or 0)
 end
 
-local function touch(lock) dirty[lock.place] = true end
+-- It has changed.
+local function touch(lock)
+  lock.text = nil
+  dirty[lock.place] = true
+end
 
 local function queue(lock)
   local at = lock.expires
@@ -35,7 +44,7 @@ local function unlink(lock)
   for at, other in ipairs(list) do
     if other == lock then table.remove(list, at) break end
   end
-  touch(lock)
+  dirty[lock.place] = true
   call('HDEL', IDS, lock.id)
   call('HDEL', TOKENS, lock.digest)
   local name, member = index(lock)
@@ -46,7 +55,8 @@ end
 
 -- Events hold no digest.
 local function tell(kind, lock, now, cause, breaker)
-  local text, by = write(lock, NOBODY), breaker or ''
+  local text, by = write(lock), breaker or ''
+  text = sub(text, 1, 84) .. NOBODY .. sub(text, 101)
   call('PUBLISH', CHANNEL, pack('>c1dc1I4c0I4c0', kind, now, cause or '-', #text, text, #by, by))
 end
 
@@ -169,6 +179,7 @@ local function settle(now)
       call('HDEL', LOCKS, place)
     end
   end
+  if numbered then call('HSET', LOCKS, 'generation', number(latest)) end
   if buried > 0 then
     local old = call('ZRANGEBYSCORE', DEAD_QUEUE, '-inf', number(now - HOUR), 'LIMIT', 0, buried + 64)
     for _, digest in ipairs(old) do forget(digest) end
@@ -181,8 +192,6 @@ end
 
 -- The number of a grant: larger than any before, and than those of an engine that lost some.
 local function generation(now)
-  local last = call('HGET', LOCKS, 'generation')
-  local next_ = math.max((last and tonumber(last) or 0) + 1, now)
-  call('HSET', LOCKS, 'generation', number(next_))
-  return next_
+  latest, numbered = math.max(latest + 1, now), true
+  return latest
 end

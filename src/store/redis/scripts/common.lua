@@ -32,16 +32,22 @@ local function read(text, place)
   return {
     state = state, scope = scope, depth = depth, created = created, expires = expires, life = life, span = span,
     most = most, gen = gen, pinned = pinned, pins = pins, id = id, digest = digest, key = key, who = who, kind = kind,
-    parts = parts, breaker = breaker, place = place,
+    parts = parts, breaker = breaker, place = place, text = text,
   }
 end
 
-local function write(lock, digest)
-  return pack(
-    HEAD, lock.state, lock.scope, lock.depth, '1', lock.created, lock.expires, lock.life, lock.span, lock.most, lock.gen,
-    lock.pinned, lock.pins, lock.id, digest or lock.digest, #lock.key, lock.key, #lock.who, lock.who, #lock.kind, lock.kind,
-    #lock.parts, lock.parts, #lock.breaker, lock.breaker
-  )
+-- Written anew only after it has changed.
+local function write(lock)
+  local text = lock.text
+  if not text then
+    text = pack(
+      HEAD, lock.state, lock.scope, lock.depth, '1', lock.created, lock.expires, lock.life, lock.span, lock.most, lock.gen,
+      lock.pinned, lock.pins, lock.id, lock.digest, #lock.key, lock.key, #lock.who, lock.who, #lock.kind, lock.kind,
+      #lock.parts, lock.parts, #lock.breaker, lock.breaker
+    )
+    lock.text = text
+  end
+  return text
 end
 
 -- Whether it counts.

@@ -5,7 +5,6 @@ local span, most, total, within, drain, ids = unpackb('>dddc16dI4c0', ARGV[2])
 local life = { span = span, most = most, total = total }
 
 stamp()
-lapse(now, 64)
 
 local marks, stands, gone = {}, true, {}
 for first = 1, #ids, 16 do

@@ -47,6 +47,7 @@ end
 -- Whether a write but `within` is in flight that one of `all` would refuse. A lapsed one is taken away when it is met.
 local function met(all, within, now)
   if call('ZCARD', POINTS) == 0 then return false end
+  lapse(now, 64)
   local lapsed, found = {}, false
   local function stands(name, coming)
     local lease = call('ZSCORE', LEASES, name)

@@ -23,6 +23,8 @@ use tokio::{
 
 use super::Inner;
 
+/// How long an end waits for a call that it can ride along with, before it is sent by itself.
+const LINGER: Duration = Duration::from_millis(1);
 /// How soon a flush or a renewal that failed is tried again, at most; a tenth of a short lease.
 const AGAIN: Duration = Duration::from_millis(50);
 
@@ -69,15 +71,18 @@ impl Drop for Keeper {
     }
 }
 
-async fn renew(writes: Weak<Inner>, wake: Arc<Wake>) {
-    let Some(lease) = writes.upgrade().map(|writes| writes.lease) else { return };
+async fn renew(weak: Weak<Inner>, wake: Arc<Wake>) {
+    let Some(lease) = weak.upgrade().map(|writes| writes.lease) else { return };
     let (third, again) = (lease / 3, AGAIN.min(lease / 10));
     let mut renewal = Instant::now() + third;
     let mut retry: Option<Instant> = None;
     loop {
         let next = retry.map_or(renewal, |retry| retry.min(renewal));
         let _ = timeout_at(next, wake.notify.notified()).await;
-        let Some(writes) = writes.upgrade() else { return };
+        if retry.is_none_or(|at| at <= Instant::now()) && wake.unsent.load(Ordering::Acquire) {
+            tokio::time::sleep(LINGER).await;
+        }
+        let Some(writes) = weak.upgrade() else { return };
         if retry.is_none_or(|at| at <= Instant::now()) && wake.unsent.swap(false, Ordering::AcqRel) {
             retry = match writes.flush().await {
                 Ok(()) => None,
