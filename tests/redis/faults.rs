@@ -85,7 +85,9 @@ fn a_full_engine_takes_no_locks_and_gives_them_back() {
         assert!(put(&checking, "/a").await.is_ok(), "a look needs no memory");
         store.renew_now().await.expect("leases are renewed in a full engine");
         assert_eq!(all(&store).await.len(), 1, "locks are found in a full engine");
+        // Its end goes along with a write that is refused, and is not lost by that.
         drop(running);
+        failed(put(&store, "/c").await, StoreErrorKind::ReadOnly);
         assert!(matches!(release(&store, &token).await, Ok(Released::Released(_))), "what gives memory back is let through");
         tell(&server, &["CONFIG", "SET", "maxmemory", "0"]);
         lock(&store, "/").await;
@@ -127,6 +129,13 @@ fn scripts_that_were_forgotten_are_sent_again() {
             drop(running);
             // The end of that write rides along with this call, and both scripts are unknown.
             let (_, token) = lock(&store, "/a").await;
+            // So does the next, as an argument of a script that is unknown as well.
+            let running = put(&store, "/b").await.unwrap().admitted().expect("nothing is locked there");
+            flush();
+            drop(running);
+            drop(put(&store, "/c").await.unwrap());
+            let (_, beside) = lock(&store, "/b").await;
+            end(&store, &beside).await;
             flush();
             let delete = [Target::unlink(key("/a"))];
             assert!(with_token(&store, &delete, token).await.unwrap().admitted().is_some());

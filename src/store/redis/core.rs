@@ -140,7 +140,8 @@ impl Core {
             };
             let (mut values, carried) = self.link.send(script.doing, flight).await?;
             let last = values.pop().ok_or_else(|| incompatible("an empty answer"))?;
-            if !values.iter().any(|value| matches!(value, Value::ServerError(_))) {
+            let refused = |value: &Value| matches!(value, Value::ServerError(_));
+            if !values.iter().any(refused) && (ride == Ride::Ahead || !refused(&last)) {
                 carried.arrived();
             }
             match Reply::of(script.doing, last) {
