@@ -10,10 +10,9 @@ use super::{
     RedisStore,
     clock::SeenClock,
     connection::{Link, info_of},
-    core::{Core, Time},
+    core::{Core, Listener, Time},
     error::store_error,
     keys::Keys,
-    listen::Listener,
 };
 use crate::{
     lock::TokenKey,

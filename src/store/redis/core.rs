@@ -8,14 +8,15 @@ use std::{
     time::Duration,
 };
 
+use parking_lot::Mutex;
 use redis::{RedisError, ServerErrorKind, Value};
+use tokio::{sync::Notify, task::JoinHandle};
 
 use super::{
     clock::SeenClock,
     connection::{Flight, Link, evaluate, introduce},
     error::{incompatible, store_error},
     keys::Keys,
-    listen::Listener,
     scripts::{self, Script},
     wire::Record,
 };
@@ -49,6 +50,22 @@ pub(super) struct Core {
     pub(super) watchers: Arc<Watchers>,
     pub(super) listener: Listener,
     pub(super) me: Weak<Self>,
+}
+
+/// The task that listens, if there is one.
+#[derive(Default)]
+pub(super) struct Listener {
+    pub(super) task: Mutex<Option<JoinHandle<()>>>,
+    /// Somebody has joined who is to be told from when on nothing is missed.
+    pub(super) joined: Arc<Notify>,
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        if let Some(task) = self.task.get_mut().take() {
+            task.abort();
+        }
+    }
 }
 
 /// By which clock a step decides.

@@ -11,7 +11,6 @@ use std::{
     time::Duration,
 };
 
-use parking_lot::Mutex;
 use redis::{PushInfo, PushKind, Value};
 use tokio::{runtime::Handle, sync::Notify, task::JoinHandle};
 
@@ -30,14 +29,6 @@ const DOING: &str = "watching locks";
 const PING: Duration = Duration::from_secs(5);
 /// The pause after an attempt that fails, at first and at most.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(500));
-
-/// The task that listens, if there is one.
-#[derive(Default)]
-pub(super) struct Listener {
-    task: Mutex<Option<JoinHandle<()>>>,
-    /// Somebody has joined who is to be told from when on nothing is missed.
-    joined: Arc<Notify>,
-}
 
 impl Core {
     pub(super) fn watch(self: &Arc<Self>, query: &LockQuery<'_>) -> Watch {
@@ -65,14 +56,6 @@ impl Core {
         // Whoever comes next starts another.
         *task = None;
         true
-    }
-}
-
-impl Drop for Listener {
-    fn drop(&mut self) {
-        if let Some(task) = self.task.get_mut().take() {
-            task.abort();
-        }
     }
 }
 
