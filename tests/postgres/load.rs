@@ -116,6 +116,15 @@ async fn a_check_among_many_locks_uses_the_index() {
     let plan = sql.texts("EXPLAIN (ANALYZE, BUFFERS) EXECUTE looked ('{1,2,3,4,5,6}', 1, '{6}', 0)").await.join("\n");
     assert!(plan.contains("Index Scan using locks_place"), "{plan}");
     assert!(!plan.contains("Seq Scan"), "{plan}");
+    let more = include_str!("../../src/store/postgres/sql/check_more.sql").replace("@.", "tower_lock.");
+    sql.run(&format!(
+        "PREPARE looked_below (bigint, bigint, bigint[], bigint[], bigint[], bytea[], bytea[], bytea[], bytea[], uuid[], bigint) AS {more}"
+    ))
+    .await;
+    let below = "array[1]::bigint[], '{/docs/}', '{/docs0}', '{/docs/}', '{/docs0}', '{}', 256";
+    let plan =
+        sql.texts(&format!("EXPLAIN (ANALYZE) EXECUTE looked_below (1, 0, '{{1,2}}', '{{2}}', {below})")).await.join("\n");
+    assert!(plan.contains("Index Cond: ((realm = b.realm)"), "the bounds of a subtree are looked up: {plan}");
     // The plan that a store has made before it held anything is the same.
     let checked = named(&server.url(), "many").check_only().build();
     assert!(put(&checked, "/docs/a/b/first/x").await.expect("an answer").refused().is_some(), "it is found");

@@ -54,8 +54,7 @@ BEGIN
   THEN
     PERFORM @.expire_1(_space, ARRAY(SELECT l.id FROM @.locks l
       WHERE l.space + 0 = _space AND l.id = ANY(_id || ARRAY(SELECT o.id FROM @.locks o WHERE o.space + 0 = _space AND o.token = ANY(_token)))
-      AND NOT ((l.life_end IS NULL OR l.life_end > _now) AND (l.expires IS NULL OR l.expires > _now OR EXISTS (
-        SELECT 1 FROM @.pins p JOIN @.writes w ON w.id = p.write WHERE p.lock = l.id AND p.space = _space AND w.expires > _now)))
+      AND NOT ((l.life_end IS NULL OR l.life_end > _now) AND (l.expires IS NULL OR l.expires > _now OR @.used_1(_space, l.id, _now)))
       ORDER BY l.id), _now);
     FOR _k IN 1.._new LOOP
       SELECT l.* INTO _lock FROM @.locks l WHERE l.space + 0 = _space AND l.token = _token[_k];
@@ -105,8 +104,7 @@ BEGIN
 
   -- The locks to be replaced, if the caller may replace them.
   FOR _k IN 1..cardinality(_swap_id) LOOP
-    SELECT l.*, EXISTS (SELECT 1 FROM @.pins p JOIN @.writes w ON w.id = p.write
-        WHERE p.lock = l.id AND p.space = _space AND w.expires > _now) AS used
+    SELECT l.*, @.used_1(_space, l.id, _now) AS used
       INTO _lock FROM @.locks l
       WHERE l.space + 0 = _space AND l.id = CASE WHEN _swap_token[_k] IS NULL THEN _swap_id[_k]
         ELSE (SELECT o.id FROM @.locks o WHERE o.space + 0 = _space AND o.token = _swap_token[_k]) END;
@@ -143,13 +141,11 @@ BEGIN
   FOR _k IN 1.._new LOOP
     _above := _chain[coalesce(_chain_end[_k - 1], 0) + 1 : _chain_end[_k]];
     FOR _lock IN
-      SELECT l.*, EXISTS (SELECT 1 FROM @.pins p JOIN @.writes w ON w.id = p.write
-          WHERE p.lock = l.id AND p.space = _space AND w.expires > _now) AS used
+      SELECT l.*, @.used_1(_space, l.id, _now) AS used
         FROM @.locks l WHERE l.place = ANY(_above) AND (l.infinite OR l.place = _place[_k]) AND (l.exclusive OR _exclusive[_k])
           AND l.space + 0 = _space AND l.ns = _ns[_k] AND l.path = substr(_path[_k], 1, length(l.path))
       UNION ALL
-      SELECT l.*, EXISTS (SELECT 1 FROM @.pins p JOIN @.writes w ON w.id = p.write
-          WHERE p.lock = l.id AND p.space = _space AND w.expires > _now) AS used
+      SELECT l.*, @.used_1(_space, l.id, _now) AS used
         FROM @.locks l WHERE _infinite[_k] AND l.realm = _realm[_k] AND (l.exclusive OR _exclusive[_k])
           AND substr(l.path, 1, 1024) >= _low[_k] AND substr(l.path, 1, 1024) < _high[_k]
           AND l.path >= _from[_k] AND l.path < _to[_k] AND l.space + 0 = _space AND l.ns = _ns[_k]
@@ -199,8 +195,7 @@ BEGIN
   IF _of_principal IS NOT NULL THEN
     SELECT count(*) INTO _found FROM (SELECT 1 FROM @.locks l
       WHERE l.whose = _whose[1] AND l.space + 0 = _space AND l.who IS NOT DISTINCT FROM _holder[1] AND NOT l.id = ANY(_swaps)
-        AND (l.life_end IS NULL OR l.life_end > _now) AND (l.expires IS NULL OR l.expires > _now OR EXISTS (
-          SELECT 1 FROM @.pins p JOIN @.writes w ON w.id = p.write WHERE p.lock = l.id AND p.space = _space AND w.expires > _now))
+        AND (l.life_end IS NULL OR l.life_end > _now) AND (l.expires IS NULL OR l.expires > _now OR @.used_1(_space, l.id, _now))
       LIMIT greatest(_of_principal, 0) + 1) c;
     IF _found + _new > _of_principal THEN
       _row.code := 4;
@@ -347,8 +342,7 @@ BEGIN
     RETURN true;
   END IF;
   SELECT count(*) INTO _others FROM @.locks l WHERE l.space = _space
-    AND (l.life_end IS NULL OR l.life_end > _now) AND (l.expires IS NULL OR l.expires > _now OR EXISTS (
-      SELECT 1 FROM @.pins p JOIN @.writes w ON w.id = p.write WHERE p.lock = l.id AND p.space = _space AND w.expires > _now));
+    AND (l.life_end IS NULL OR l.life_end > _now) AND (l.expires IS NULL OR l.expires > _now OR @.used_1(_space, l.id, _now));
   INSERT INTO @.counts AS c (space, counted, at_value, counted_at) VALUES (_space, _others, _value - _new, clock_timestamp())
     ON CONFLICT (space) DO UPDATE SET counted = excluded.counted, at_value = excluded.at_value, counted_at = excluded.counted_at;
   RETURN _others + _new - cardinality(_swaps) > _of_store;

@@ -30,15 +30,13 @@ BEGIN
   -- Before the look: a write let through before a grant must not carry the grant's number.
   SELECT g.last_value INTO _generation FROM @.generation g;
   FOR _lock IN
-    SELECT l.*, EXISTS (SELECT 1 FROM @.pins p JOIN @.writes w ON w.id = p.write
-        WHERE p.lock = l.id AND p.space = _space AND w.expires > _now) AS used
+    SELECT l.*, @.used_1(_space, l.id, _now) AS used
       FROM @.locks l WHERE l.place = ANY(_places) AND l.space + 0 = _space AND (l.infinite OR l.place = ANY(_exact))
     UNION ALL
-    SELECT l.*, EXISTS (SELECT 1 FROM @.pins p JOIN @.writes w ON w.id = p.write
-        WHERE p.lock = l.id AND p.space = _space AND w.expires > _now) AS used
-      FROM unnest(_below_realm, _low, _high, _from, _to) AS b(realm, low, high, lo, hi), @.locks l
-      WHERE l.realm = b.realm AND substr(l.path, 1, 1024) >= b.low AND substr(l.path, 1, 1024) < b.high
-        AND l.path >= b.lo AND l.path < b.hi AND l.space + 0 = _space
+    SELECT l.*, @.used_1(_space, l.id, _now) AS used
+      FROM unnest(_below_realm, _low, _high, _from, _to) AS b(realm, low, high, lo, hi), LATERAL (
+        SELECT i.* FROM @.locks i WHERE i.realm = b.realm AND substr(i.path, 1, 1024) >= b.low AND substr(i.path, 1, 1024) < b.high
+          AND i.path >= b.lo AND i.path < b.hi AND i.space + 0 = _space OFFSET 0) l
   LOOP
     IF NOT ((_lock.life_end IS NULL OR _lock.life_end > _now) AND (_lock.expires IS NULL OR _lock.expires > _now OR _lock.used)) THEN
       IF cardinality(_ended_locks) < 1000 THEN
@@ -106,7 +104,7 @@ END $tower_lock$;
 CREATE FUNCTION @.tokens_1(_space bigint, _now bigint, _tokens uuid[]) RETURNS SETOF @.answer LANGUAGE plpgsql AS $tower_lock$
 BEGIN
   RETURN QUERY SELECT 2::smallint, 0, NULL::bigint, l.generation, l.id, l.token, l.state, l.created, l.expires, l.life_end,
-    EXISTS (SELECT 1 FROM @.pins p JOIN @.writes w ON w.id = p.write WHERE p.lock = l.id AND p.space = _space AND w.expires > _now),
+    @.used_1(_space, l.id, _now),
     l.parts, NULL::bytea, NULL::bytea, l.who, l.actor, l.reason
     FROM @.locks l WHERE l.space + 0 = _space AND l.token = ANY(_tokens);
   RETURN QUERY SELECT 3::smallint, d.cause::integer, d.at, NULL::bigint, d.id, d.token, NULL::smallint, d.n, NULL::bigint, NULL::bigint,

@@ -4,14 +4,14 @@ WITH clock AS MATERIALIZED (
   SELECT 1::smallint AS what, l.* FROM @.locks l
     WHERE l.place = ANY($3) AND l.space + 0 = $1 AND (l.infinite OR l.place = ANY($4))
   UNION ALL
-  (SELECT 1::smallint, l.* FROM unnest($5, $6, $7, $8, $9) AS b(realm, low, high, lo, hi), @.locks l
-    WHERE l.realm = b.realm AND substr(l.path, 1, 1024) >= b.low AND substr(l.path, 1, 1024) < b.high
-      AND l.path >= b.lo AND l.path < b.hi AND l.space + 0 = $1 LIMIT $11)
+  SELECT 1::smallint, l.* FROM unnest($5, $6, $7, $8, $9) AS b(realm, low, high, lo, hi), LATERAL (
+    SELECT i.* FROM @.locks i WHERE i.realm = b.realm AND substr(i.path, 1, 1024) >= b.low AND substr(i.path, 1, 1024) < b.high
+      AND i.path >= b.lo AND i.path < b.hi AND i.space + 0 = $1 LIMIT $11) l
   UNION ALL
   SELECT 2::smallint, l.* FROM @.locks l WHERE l.space + 0 = $1 AND l.token = ANY($10)
 )
 SELECT f.what, 0 AS code, NULL::bigint AS at, f.generation, f.id, f.token, f.state, f.created, f.expires, f.life_end,
-  EXISTS (SELECT 1 FROM @.pins p JOIN @.writes w ON w.id = p.write WHERE p.lock = f.id AND p.space = $1 AND w.expires > c.now),
+  @.used_1($1, f.id, c.now),
   f.parts, NULL::bytea, NULL::bytea, f.who, f.actor, f.reason
   FROM found f, clock c
 UNION ALL

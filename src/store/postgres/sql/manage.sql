@@ -12,8 +12,7 @@ DECLARE
 BEGIN
   _row.what := 0;
   _row.at := _now;
-  SELECT l.*, EXISTS (SELECT 1 FROM @.pins p JOIN @.writes w ON w.id = p.write
-      WHERE p.lock = l.id AND p.space = _space AND w.expires > _now) AS used
+  SELECT l.*, @.used_1(_space, l.id, _now) AS used
     INTO _lock FROM @.locks l WHERE l.space + 0 = _space AND l.id = _id;
   IF NOT FOUND THEN
     _row.code := 1;
@@ -184,8 +183,7 @@ BEGIN
     PERFORM 1 FROM @.locks l WHERE l.space + 0 = _space AND l.id = ANY(_ids) ORDER BY l.id FOR UPDATE;
     _now := @.now_1(_clock);
     FOR _lock IN SELECT l.* FROM @.locks l WHERE l.space + 0 = _space AND l.id = ANY(_ids) LOOP
-      IF (_lock.life_end IS NULL OR _lock.life_end > _now) AND (_lock.expires IS NULL OR _lock.expires > _now OR EXISTS (
-        SELECT 1 FROM @.pins p JOIN @.writes w ON w.id = p.write WHERE p.lock = _lock.id AND p.space = _space AND w.expires > _now))
+      IF (_lock.life_end IS NULL OR _lock.life_end > _now) AND (_lock.expires IS NULL OR _lock.expires > _now OR @.used_1(_space, _lock.id, _now))
       THEN
         PERFORM @.bury_1(_lock, 4, _now, NULL, NULL);
         _count := _count + 1;
@@ -215,8 +213,7 @@ BEGIN
   RETURN QUERY SELECT 1::smallint, 0, NULL::bigint, l.generation, l.id, NULL::uuid, l.state, l.created, l.expires, l.life_end, l.used,
       l.parts, NULL::bytea, NULL::bytea, NULL::bytea, NULL::bytea, NULL::bytea
     FROM (
-      SELECT a.*, EXISTS (SELECT 1 FROM @.pins p JOIN @.writes w ON w.id = p.write
-          WHERE p.lock = a.id AND p.space = _space AND w.expires > _now) AS used
+      SELECT a.*, @.used_1(_space, a.id, _now) AS used
       FROM (
         SELECT b.* FROM @.locks b WHERE _select = 2 AND b.space + 0 = _space AND b.id = _id
         UNION ALL
@@ -229,8 +226,7 @@ BEGIN
           AND substr(e.path, 1, 1024) >= greatest(_low, substr(_after, 1, 1024)) AND substr(e.path, 1, 1024) < _high
           AND e.path >= _from AND e.path < _to AND (_after IS NULL OR (e.path, e.id) > (_after, _after_id))
           AND (_kind IS NULL OR e.kind = _kind) AND (_older IS NULL OR e.created <= _now - _older)
-          AND (e.life_end IS NULL OR e.life_end > _now) AND (e.expires IS NULL OR e.expires > _now OR EXISTS (
-            SELECT 1 FROM @.pins p JOIN @.writes w ON w.id = p.write WHERE p.lock = e.id AND p.space = _space AND w.expires > _now))
+          AND (e.life_end IS NULL OR e.life_end > _now) AND (e.expires IS NULL OR e.expires > _now OR @.used_1(_space, e.id, _now))
           ORDER BY substr(e.path, 1, 1024), e.path, e.id LIMIT _most)
         UNION ALL
         SELECT f.* FROM @.locks f WHERE _select = 1 AND _of AND f.whose = _whose AND f.ns = _ns

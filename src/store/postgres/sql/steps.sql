@@ -16,10 +16,10 @@ BEGIN
 END $tower_lock$;
 
 -- Whether a write in flight keeps a lock from ending.
-CREATE FUNCTION @.used_1(_space bigint, _id uuid, _clock bigint) RETURNS boolean LANGUAGE plpgsql STABLE AS $tower_lock$
+CREATE FUNCTION @.used_1(_space bigint, _id uuid, _now bigint) RETURNS boolean LANGUAGE plpgsql STABLE AS $tower_lock$
 BEGIN
   RETURN EXISTS (SELECT 1 FROM @.pins p JOIN @.writes w ON w.id = p.write
-    WHERE p.lock = _id AND p.space = _space AND w.expires > @.now_1(_clock));
+    WHERE p.lock = _id AND p.space = _space AND w.expires > _now);
 END $tower_lock$;
 
 -- Takes the advisory locks of a step: of each number the lowest bit says whether exclusively. A step that changes locks
@@ -116,8 +116,7 @@ BEGIN
     IF FOUND THEN
       -- Looked at anew: it may have been refreshed or pinned since.
       IF NOT (_lock.expires <= _now OR _lock.life_end <= _now) OR ((_lock.life_end IS NULL OR _lock.life_end > _now)
-        AND EXISTS (SELECT 1 FROM @.pins p JOIN @.writes w ON w.id = p.write
-          WHERE p.lock = _id AND p.space = _space AND w.expires > _now)) THEN
+        AND @.used_1(_space, _id, _now)) THEN
         PERFORM @.again_1();
       END IF;
       PERFORM @.bury_1(_lock, 0, _now, NULL, NULL);
@@ -136,8 +135,7 @@ DECLARE
   _last bigint;
 BEGIN
   FOR _lock IN SELECT l.* FROM @.locks l WHERE l.space = _space AND l.due <= _now ORDER BY l.due LIMIT _most FOR UPDATE SKIP LOCKED LOOP
-    IF (_lock.life_end IS NULL OR _lock.life_end > _now) AND (_lock.expires IS NULL OR _lock.expires > _now OR EXISTS (
-      SELECT 1 FROM @.pins p JOIN @.writes w ON w.id = p.write WHERE p.lock = _lock.id AND p.space = _space AND w.expires > _now))
+    IF (_lock.life_end IS NULL OR _lock.life_end > _now) AND (_lock.expires IS NULL OR _lock.expires > _now OR @.used_1(_space, _lock.id, _now))
     THEN
       UPDATE @.locks l SET due = greatest(_lock.expires, _now + 10000000) WHERE l.space + 0 = _space AND l.id = _lock.id;
     ELSE
