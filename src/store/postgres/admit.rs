@@ -55,15 +55,14 @@ impl Core {
     /// A plain look, in one of the shared connections.
     async fn check(&self, question: &Question) -> Result<Verdict, StoreError> {
         let targets = Targets::of(self.space, &question.targets);
-        let conn = self.connections.shared().await?;
         // Should this not come to its end, nobody uses the connection any more.
-        let forget = self.connections.forget_unless_done(&conn);
+        let conn = self.connections.shared().await?;
         let clock = self.clock();
         if targets.below_realm.is_empty() && question.conditions.is_empty() {
             let params: [&(dyn ToSql + Sync); 4] = [&targets.places, &self.space.0, &targets.exact, &clock];
-            let rows = conn.call(&self.connections.sql, Call::Check, &params).await;
+            let rows = conn.call(Call::Check, &params).await;
             let rows = rows.map_err(|error| store_error(DOING, error))?;
-            forget.done();
+            conn.done();
             return self.checked(question, &rows, clock);
         }
         let tokens: Vec<Uuid> = question.digests.iter().map(digest).collect();
@@ -71,7 +70,6 @@ impl Core {
         loop {
             let rows = conn
                 .call(
-                    &self.connections.sql,
                     Call::CheckMore,
                     &[
                         &self.space.0,
@@ -95,11 +93,11 @@ impl Core {
             match judged {
                 // Enough are named, whatever else there is.
                 Judged::Refused(refused) if !cut_off || refused.truncated => {
-                    forget.done();
+                    conn.done();
                     return Ok(Verdict::Refused(refused));
                 }
                 Judged::Admitted { answered, .. } if !cut_off => {
-                    forget.done();
+                    conn.done();
                     return Ok(admitted(Permit::unguarded(answers.num.unsigned_abs()), answered));
                 }
                 _ => most = i64::MAX,
@@ -146,8 +144,8 @@ impl Core {
         question: &Question,
         doubtful: &mut Option<WriteName>,
     ) -> Result<Verdict, StoreError> {
-        let mut targets = Targets::of(self.space, &question.targets);
-        let keys = targets.keys();
+        let targets = Targets::of(self.space, &question.targets);
+        let keys = targets.keys(&question.targets);
         let tokens: Vec<Uuid> = question.digests.iter().map(digest).collect();
         let who = bytes(question.principal.as_ref());
         let proof = proof(&question.proof);

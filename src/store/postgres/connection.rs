@@ -161,7 +161,6 @@ pub(super) struct Connections {
     free: Semaphore,
     idle: Mutex<Vec<Conn>>,
     shared: [Shared; SHARED],
-    turn: AtomicUsize,
     backoff: Mutex<Backoff>,
 }
 
@@ -169,6 +168,8 @@ pub(super) struct Connections {
 struct Shared {
     conn: Mutex<Option<Arc<Conn>>>,
     making: tokio::sync::Mutex<()>,
+    /// Calls under way.
+    calls: AtomicUsize,
 }
 
 impl Connections {
@@ -195,7 +196,6 @@ impl Connections {
             free: Semaphore::new(most.max(1)),
             idle: Mutex::default(),
             shared: Default::default(),
-            turn: AtomicUsize::new(0),
             backoff: Mutex::default(),
         }
     }
@@ -274,49 +274,58 @@ impl Connections {
         Ok(Own { connections: self, conn: Some(conn), _permit: permit })
     }
 
-    /// One of the connections that plain reads share.
-    pub(super) async fn shared(&self) -> Result<Arc<Conn>, StoreError> {
-        let shared = &self.shared[self.turn.fetch_add(1, Ordering::Relaxed) % SHARED];
-        if let Some(conn) = shared.open() {
-            return Ok(conn);
+    /// One of the connections that plain reads share: the first, unless more is under way there than in another. Who is
+    /// alone stays with one process of the server.
+    pub(super) async fn shared(&self) -> Result<InShared<'_>, StoreError> {
+        let [first, rest @ ..] = &self.shared;
+        let calls = |shared: &Shared| shared.calls.load(Ordering::Relaxed);
+        let shared = rest.iter().fold(first, |least, other| if calls(other) < calls(least) { other } else { least });
+        shared.calls.fetch_add(1, Ordering::Relaxed);
+        let mut call = InShared { connections: self, shared, conn: shared.open(), since: Instant::now(), open: true };
+        if call.conn.is_none() {
+            let _making = shared.making.lock().await;
+            call.conn = shared.open();
+            if call.conn.is_none() {
+                let conn = Arc::new(self.make().await?);
+                *shared.conn.lock() = Some(conn.clone());
+                call.conn = Some(conn);
+            }
         }
-        let _making = shared.making.lock().await;
-        if let Some(conn) = shared.open() {
-            return Ok(conn);
-        }
-        let conn = Arc::new(self.make().await?);
-        *shared.conn.lock() = Some(conn.clone());
-        Ok(conn)
-    }
-
-    /// Lets nobody use a shared connection any more, should the call in it be given up.
-    pub(super) fn forget_unless_done<'c>(&'c self, conn: &'c Arc<Conn>) -> Forget<'c> {
-        Forget { connections: self, conn, since: Instant::now(), open: true }
+        Ok(call)
     }
 }
 
-/// Forgets a shared connection when it is dropped before the call was done, unless that was the caller's own haste.
-pub(super) struct Forget<'c> {
+/// A call in a shared connection. Given up before it was done, and not by the caller's own haste, nobody uses that
+/// connection any more.
+pub(super) struct InShared<'c> {
     connections: &'c Connections,
-    conn: &'c Arc<Conn>,
+    shared: &'c Shared,
+    conn: Option<Arc<Conn>>,
     since: Instant,
     open: bool,
 }
 
-impl Forget<'_> {
+impl InShared<'_> {
+    pub(super) async fn call(&self, call: Call, params: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, Error> {
+        match &self.conn {
+            Some(conn) => conn.call(&self.connections.sql, call, params).await,
+            None => Ok(Vec::new()),
+        }
+    }
+
     pub(super) fn done(mut self) {
         self.open = false;
     }
 }
 
-impl Drop for Forget<'_> {
+impl Drop for InShared<'_> {
     fn drop(&mut self) {
-        if self.open && (self.conn.is_over() || self.since.elapsed() > self.connections.limit / 2) {
-            for shared in &self.connections.shared {
-                let mut held = shared.conn.lock();
-                if held.as_ref().is_some_and(|held| Arc::ptr_eq(held, self.conn)) {
-                    *held = None;
-                }
+        self.shared.calls.fetch_sub(1, Ordering::Relaxed);
+        let Some(conn) = self.conn.as_ref().filter(|_| self.open) else { return };
+        if conn.is_over() || self.since.elapsed() > self.connections.limit / 2 {
+            let mut held = self.shared.conn.lock();
+            if held.as_ref().is_some_and(|held| Arc::ptr_eq(held, conn)) {
+                *held = None;
             }
         }
     }

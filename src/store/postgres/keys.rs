@@ -213,7 +213,7 @@ pub(super) struct Targets {
     pub(super) namespace: Vec<Vec<u8>>,
     pub(super) path: Vec<Vec<u8>>,
     pub(super) unlink: Vec<bool>,
-    pub(super) keys: Keys,
+    placed: Vec<Placed>,
 }
 
 impl Targets {
@@ -238,7 +238,7 @@ impl Targets {
             all.namespace.push(namespace(&target.key));
             all.path.push(target.key.path().as_bytes().to_vec());
             all.unlink.push(target.effect == Effect::Unlink);
-            all.keys.target(target, &placed);
+            all.placed.push(placed);
         }
         if targets.len() > 1 {
             all.places.sort_unstable();
@@ -247,8 +247,13 @@ impl Targets {
         all
     }
 
-    pub(super) fn keys(&mut self) -> Vec<i64> {
-        std::mem::take(&mut self.keys).into_numbers()
+    /// The advisory locks of a step that registers the write.
+    pub(super) fn keys(&self, targets: &[Target<'_>]) -> Vec<i64> {
+        let mut keys = Keys::default();
+        for (target, placed) in targets.iter().zip(&self.placed) {
+            keys.target(target, placed);
+        }
+        keys.into_numbers()
     }
 }
 
