@@ -1,6 +1,8 @@
 //! `Core`: what all handles of one store share, and how it calls the server.
 
 use std::{
+    error::Error,
+    fmt,
     sync::{
         Arc, Weak,
         atomic::{AtomicI64, Ordering},
@@ -8,8 +10,12 @@ use std::{
     time::Duration,
 };
 
+use bytes::BytesMut;
 use tokio::sync::RwLock;
-use tokio_postgres::{Row, types::ToSql};
+use tokio_postgres::{
+    Row,
+    types::{IsNull, ToSql, Type, to_sql_checked},
+};
 use uuid::Uuid;
 
 use super::{
@@ -63,6 +69,28 @@ pub(super) struct Moved {
     pub(super) offset: Arc<AtomicI64>,
     /// Held by every step under way, so that who moves the clock can wait for them: a step is sent what the clock shows.
     pub(super) steps: RwLock<()>,
+}
+
+/// What the clock shows when the call is sent, and again when it has to be sent again: a call that waits for a connection
+/// must not carry an old time past the moment at which a test moves the clock.
+struct ClockWhenSent<'c>(&'c Core);
+
+impl ToSql for ClockWhenSent<'_> {
+    fn to_sql(&self, ty: &Type, out: &mut BytesMut) -> Result<IsNull, Box<dyn Error + Sync + Send>> {
+        self.0.clock().to_sql(ty, out)
+    }
+
+    fn accepts(ty: &Type) -> bool {
+        <i64 as ToSql>::accepts(ty)
+    }
+
+    to_sql_checked!();
+}
+
+impl fmt::Debug for ClockWhenSent<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("ClockWhenSent").field(&self.0.clock()).finish()
+    }
 }
 
 /// What came of a call that the server refused or failed.
@@ -124,7 +152,7 @@ impl Core {
             Some(moved) => Some(moved.steps.read().await),
             None => None,
         };
-        let clock = self.clock();
+        let clock = ClockWhenSent(self);
         let mut names = self.writes.as_ref().map(Writes::unacknowledged_ends).unwrap_or_default();
         // More than these there are only after the server was away.
         names.drain(..names.len().saturating_sub(ENDS));

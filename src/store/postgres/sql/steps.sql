@@ -178,9 +178,12 @@ BEGIN
     _row.what := 6;
     _row.code := 1;
     _row.id := _write.id;
-    IF NOT _strict AND EXISTS (SELECT 1 FROM @.locks l WHERE l.space + 0 = _space AND l.id = ANY(_write.shared) AND l.state <> 0) THEN
+    IF NOT _strict AND EXISTS (SELECT 1 FROM @.locks l WHERE l.space + 0 = _space AND l.id = ANY(_write.shared) AND l.state <> 0
+      AND (l.life_end IS NULL OR l.life_end > _now) AND (l.expires IS NULL OR l.expires > _now OR @.used_1(_space, l.id, _now))) THEN
       CONTINUE WHEN EXISTS (SELECT 1 FROM unnest(_excused, _excuses) e(write, lock)
-        JOIN @.locks l ON l.space + 0 = _space AND l.id = e.lock AND l.state <> 0 WHERE e.write = _write.id);
+        JOIN @.locks l ON l.space + 0 = _space AND l.id = e.lock AND l.state <> 0
+      AND (l.life_end IS NULL OR l.life_end > _now) AND (l.expires IS NULL OR l.expires > _now OR @.used_1(_space, l.id, _now))
+        WHERE e.write = _write.id);
       _row.code := 2;
     END IF;
     RETURN NEXT _row;
@@ -197,5 +200,7 @@ BEGIN
     FROM @.writes w WHERE w.id = ANY(_perhaps);
   RETURN QUERY SELECT DISTINCT 5::smallint, 0, NULL::bigint, l.generation, w.id, l.id, l.state, l.created, l.expires, l.life_end, true,
     l.parts, NULL::bytea, NULL::bytea, NULL::bytea, NULL::bytea, NULL::bytea
-    FROM @.writes w JOIN @.locks l ON l.space + 0 = _space AND l.id = ANY(w.shared) AND l.state <> 0 WHERE w.id = ANY(_perhaps);
+    FROM @.writes w JOIN @.locks l ON l.space + 0 = _space AND l.id = ANY(w.shared) AND l.state <> 0
+      AND (l.life_end IS NULL OR l.life_end > _now) AND (l.expires IS NULL OR l.expires > _now OR @.used_1(_space, l.id, _now))
+    WHERE w.id = ANY(_perhaps);
 END $tower_lock$;
