@@ -96,7 +96,7 @@ impl<S: Shape> Fixture for Postgres<S> {
 
     async fn fresh(&self) -> S {
         migrated().await;
-        let builder = PostgresStore::builder(&PostgresServer::shared().url()).expect("a URL");
+        let builder = PostgresStore::builder(&PostgresServer::shared().url());
         let builder = builder
             .namespace(Uuid::new_v4().to_string())
             .write_lease(LEASE)
@@ -106,7 +106,8 @@ impl<S: Shape> Fixture for Postgres<S> {
         let store = match self.mode {
             Mode::Guarded => builder.build(),
             Mode::CheckOnly => builder.check_only().build(),
-        };
+        }
+        .expect("a URL");
         let mut stores = self.stores.lock().unwrap_or_else(PoisonError::into_inner);
         // Those of earlier rounds of a case are not used any more.
         stores.truncate(1);

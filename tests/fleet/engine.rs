@@ -112,10 +112,10 @@ impl StoreConfig {
 
     #[cfg(feature = "postgres")]
     async fn postgres(&self, offset: Arc<AtomicI64>) -> Arc<dyn LockStore> {
-        let builder = PostgresStore::builder(&self.url).expect("a sound URL").namespace(&self.namespace);
+        let builder = PostgresStore::builder(&self.url).namespace(&self.namespace);
         let builder = builder.write_lease(self.lease).time_limit(self.time_limit).clock_offset(offset);
         let builder = if self.guard == Guard::CheckOnly { builder.check_only() } else { builder };
-        let store = builder.build();
+        let store = builder.build().expect("a sound URL");
         // All nodes at once, as they do who let every process see to it.
         store.migrate().await.expect("the schema");
         Arc::new(store)

@@ -30,8 +30,8 @@ async fn recovers(store: &PostgresStore) {
 #[tokio::test(flavor = "multi_thread")]
 async fn locks_and_generations_outlive_a_crash_of_the_server() {
     let server = PostgresServer::options().durable().start();
-    let store = named(&server.url(), "n").time_limit(Duration::from_secs(2)).build();
-    let checked = named(&server.url(), "n").time_limit(Duration::from_secs(2)).check_only().build();
+    let store = named(&server.url(), "n").time_limit(Duration::from_secs(2)).build().expect("a URL");
+    let checked = named(&server.url(), "n").time_limit(Duration::from_secs(2)).check_only().build().expect("a URL");
     store.migrate().await.expect("the schema is made");
     let held = exclusive("/held");
     let before = granted(&store, &held).await;
@@ -69,10 +69,10 @@ async fn acquire_now(store: &PostgresStore, path: &str) -> Acquired {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stopped_server_hangs_nothing() {
     let server = PostgresServer::start();
-    let store = named(&server.url(), "n").time_limit(LIMIT).build();
-    let checked = named(&server.url(), "n").time_limit(LIMIT).check_only().build();
-    let cold = named(&server.url(), "n").time_limit(LIMIT).build();
-    named(&server.url(), "n").build().migrate().await.expect("the schema is made");
+    let store = named(&server.url(), "n").time_limit(LIMIT).build().expect("a URL");
+    let checked = named(&server.url(), "n").time_limit(LIMIT).check_only().build().expect("a URL");
+    let cold = named(&server.url(), "n").time_limit(LIMIT).build().expect("a URL");
+    named(&server.url(), "n").build().expect("a URL").migrate().await.expect("the schema is made");
     recovers(&store).await;
     recovers(&checked).await;
     let held = exclusive("/a");
@@ -104,7 +104,7 @@ async fn no_server_is_no_admission() {
         let server = PostgresServer::start();
         (server.url(), server.port())
     };
-    let store = named(&url, "n").time_limit(LIMIT).build();
+    let store = named(&url, "n").time_limit(LIMIT).build().expect("a URL");
     for _ in 0..50 {
         let error = put(&store, "/a").await.expect_err("nobody is there");
         assert!(matches!(error.kind(), StoreErrorKind::Unavailable | StoreErrorKind::TimedOut), "{port} {error:?}");
@@ -156,7 +156,7 @@ async fn who_hangs_up_leaves_nothing_behind() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_watch_survives_its_connection() {
     let server = PostgresServer::start();
-    let store = named(&server.url(), "n").time_limit(Duration::from_secs(2)).build();
+    let store = named(&server.url(), "n").time_limit(Duration::from_secs(2)).build().expect("a URL");
     store.migrate().await.expect("the schema is made");
     let mut watch = store.watch(&LockQuery::at_or_below(key("/")));
     assert_eq!(watch.next().await.expect("endless").expect("an event"), LockEvent::Synced);
@@ -184,8 +184,8 @@ async fn through_a_proxy_everything_works() {
     let name = uuid::Uuid::new_v4().to_string();
     let url = PostgresServer::shared().url();
     fresh().await;
-    let store = named(&url, &name).through_proxy().build();
-    let checked = named(&url, &name).through_proxy().check_only().build();
+    let store = named(&url, &name).through_proxy().build().expect("a URL");
+    let checked = named(&url, &name).through_proxy().check_only().build().expect("a URL");
     let mut watch = store.watch(&LockQuery::at_or_below(key("/")));
     assert_eq!(watch.next().await.expect("endless").expect("an event"), LockEvent::Synced);
     let lock = exclusive("/a");

@@ -23,13 +23,13 @@ pub(crate) const PATIENT: Duration = Duration::from_secs(20);
 
 /// A store with a name of its own on the shared server, its schema made.
 pub(crate) async fn fresh() -> PostgresStore {
-    let store = named(&PostgresServer::shared().url(), &Uuid::new_v4().to_string()).build();
+    let store = named(&PostgresServer::shared().url(), &Uuid::new_v4().to_string()).build().expect("a URL");
     store.migrate().await.expect("the schema is made");
     store
 }
 
 pub(crate) fn named(url: &str, namespace: &str) -> PostgresStoreBuilder {
-    PostgresStore::builder(url).expect("a URL").namespace(namespace).time_limit(PATIENT)
+    PostgresStore::builder(url).namespace(namespace).time_limit(PATIENT)
 }
 
 pub(crate) fn key(path: &str) -> ResourceKey<'static> {

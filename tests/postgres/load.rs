@@ -18,7 +18,7 @@ fn soak() -> usize {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn no_order_of_targets_and_roots_is_a_deadlock() {
     let server = PostgresServer::start();
-    let store = named(&server.url(), "storm").build();
+    let store = named(&server.url(), "storm").build().expect("a URL");
     store.migrate().await.expect("the schema is made");
     let paths = ["/a/x", "/b/y", "/a", "/b", "/a/x/deep", "/c/z"];
     let rounds = 400 * soak();
@@ -92,7 +92,7 @@ async fn deep_paths_do_not_exhaust_the_servers_locks() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_check_among_many_locks_uses_the_index() {
     let server = PostgresServer::start();
-    let store = named(&server.url(), "many").build();
+    let store = named(&server.url(), "many").build().expect("a URL");
     store.migrate().await.expect("the schema is made");
     granted(&store, &exclusive("/docs/a/b/first")).await;
     let sql = Sql::at(&server.url()).await;
@@ -126,7 +126,7 @@ async fn a_check_among_many_locks_uses_the_index() {
         sql.texts(&format!("EXPLAIN (ANALYZE) EXECUTE looked_below (1, 0, '{{1,2}}', '{{2}}', {below})")).await.join("\n");
     assert!(plan.contains("Index Cond: ((realm = b.realm)"), "the bounds of a subtree are looked up: {plan}");
     // The plan that a store has made before it held anything is the same.
-    let checked = named(&server.url(), "many").check_only().build();
+    let checked = named(&server.url(), "many").check_only().build().expect("a URL");
     assert!(put(&checked, "/docs/a/b/first/x").await.expect("an answer").refused().is_some(), "it is found");
     assert!(put(&checked, "/docs/a/c").await.expect("an answer").admitted().is_some(), "nothing else is");
     let whole = write(&checked, &[Target::unlink(key("/docs/a"))], None).await.expect("an answer");
@@ -141,7 +141,7 @@ async fn a_check_among_many_locks_uses_the_index() {
 async fn nothing_is_left_of_what_has_ended() {
     let server = PostgresServer::start();
     let clock = std::sync::Arc::new(std::sync::atomic::AtomicI64::new(0));
-    let store = named(&server.url(), "swept").clock_offset(clock.clone()).build();
+    let store = named(&server.url(), "swept").clock_offset(clock.clone()).build().expect("a URL");
     store.migrate().await.expect("the schema is made");
     let sql = Sql::at(&server.url()).await;
     for at in 0..100 {

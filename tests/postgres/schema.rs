@@ -16,7 +16,7 @@ fn refused<T: std::fmt::Debug>(answer: Result<T, StoreError>, kind: StoreErrorKi
 }
 
 async fn in_schema(name: &str) -> PostgresStore {
-    named(&PostgresServer::shared().url(), "n").schema(name).build()
+    named(&PostgresServer::shared().url(), "n").schema(name).build().expect("a URL")
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -24,18 +24,18 @@ async fn many_nodes_make_the_schema_at_once() {
     let url = PostgresServer::shared().url();
     let tasks: Vec<_> = (0..8)
         .map(|_| {
-            let store = named(&url, "n").schema("made by 'many' \"at\" once").build();
+            let store = named(&url, "n").schema("made by 'many' \"at\" once").build().expect("a URL");
             tokio::spawn(async move { store.migrate().await })
         })
         .collect();
     for task in tasks {
         task.await.expect("no panic").expect("the schema is made");
     }
-    let store = named(&url, "n").schema("made by 'many' \"at\" once").build();
+    let store = named(&url, "n").schema("made by 'many' \"at\" once").build().expect("a URL");
     granted(&store, &exclusive("/a")).await;
     store.migrate().await.expect("once more does nothing");
     assert!(put(&store, "/a").await.expect("an answer").refused().is_some(), "the lock is still there");
-    let checked = named(&url, "n").schema("made by 'many' \"at\" once").check_only().build();
+    let checked = named(&url, "n").schema("made by 'many' \"at\" once").check_only().build().expect("a URL");
     assert!(put(&checked, "/a").await.expect("an answer").refused().is_some(), "a check sees it as well");
 }
 
@@ -44,9 +44,9 @@ async fn a_schema_that_is_not_there_is_said_to_be_missing() {
     let store = in_schema("never_made").await;
     refused(put(&store, "/a").await, StoreErrorKind::Incompatible, "run migrate()");
     refused(acquire(&store, &[exclusive("/a")]).await, StoreErrorKind::Incompatible, "run migrate()");
-    let checked = named(&PostgresServer::shared().url(), "n").schema("never_made").check_only().build();
+    let checked = named(&PostgresServer::shared().url(), "n").schema("never_made").check_only().build().expect("a URL");
     refused(put(&checked, "/a").await, StoreErrorKind::Incompatible, "run migrate()");
-    let proxied = named(&PostgresServer::shared().url(), "n").schema("never_made").through_proxy().build();
+    let proxied = named(&PostgresServer::shared().url(), "n").schema("never_made").through_proxy().build().expect("a URL");
     refused(put(&proxied, "/a").await, StoreErrorKind::Incompatible, "run migrate()");
 }
 
@@ -109,53 +109,57 @@ async fn without_rights_nothing_is_admitted() {
     )
     .await;
     let as_role = |role: &str| named(&format!("postgres://{role}@127.0.0.1:{port}/postgres"), "n").schema("guarded");
-    refused(put(&as_role("nobody_special").build(), "/a").await, StoreErrorKind::Denied, "refuses access");
-    refused(as_role("nobody_special").schema("not_mine").build().migrate().await, StoreErrorKind::Denied, "refuses access");
-    let reader = as_role("reader").build();
+    refused(put(&as_role("nobody_special").build().expect("a URL"), "/a").await, StoreErrorKind::Denied, "refuses access");
+    refused(
+        as_role("nobody_special").schema("not_mine").build().expect("a URL").migrate().await,
+        StoreErrorKind::Denied,
+        "refuses access",
+    );
+    let reader = as_role("reader").build().expect("a URL");
     refused(put(&reader, "/a").await, StoreErrorKind::Denied, "refuses access");
     refused(acquire(&reader, &[exclusive("/a")]).await, StoreErrorKind::Denied, "refuses access");
     // The rights that the documentation names are enough.
-    let user = as_role("user_of_locks").build();
+    let user = as_role("user_of_locks").build().expect("a URL");
     let lock = exclusive("/a");
     granted(&user, &lock).await;
     assert!(put(&user, "/a").await.expect("an answer").refused().is_some(), "it is locked");
-    let checked = as_role("user_of_locks").check_only().build();
+    let checked = as_role("user_of_locks").check_only().build().expect("a URL");
     assert!(put(&checked, "/a").await.expect("an answer").refused().is_some(), "it is locked");
     release(&user, &lock.token).await.expect("an answer");
     assert!(put(&user, "/a").await.expect("an answer").admitted().is_some(), "it is free");
-    refused(put(&as_role("no such role").build(), "/a").await, StoreErrorKind::Denied, "refuses access");
-    let elsewhere = named(&format!("postgres://postgres@127.0.0.1:{port}/no_such_database"), "n").build();
+    refused(put(&as_role("no such role").build().expect("a URL"), "/a").await, StoreErrorKind::Denied, "refuses access");
+    let elsewhere = named(&format!("postgres://postgres@127.0.0.1:{port}/no_such_database"), "n").build().expect("a URL");
     refused(put(&elsewhere, "/a").await, StoreErrorKind::Incompatible, "something else");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_password_is_denied_with_its_source() {
     let server = PostgresServer::options().password("right").start();
-    let store = named(&server.url(), "n").build();
+    let store = named(&server.url(), "n").build().expect("a URL");
     store.migrate().await.expect("the right password");
     granted(&store, &exclusive("/a")).await;
     let wrong = named(&server.url().replace(":right@", ":wrong@"), "n");
-    let error = put(&wrong.build(), "/b").await.expect_err("the wrong password");
+    let error = put(&wrong.build().expect("a URL"), "/b").await.expect_err("the wrong password");
     assert_eq!(error.kind(), StoreErrorKind::Denied, "{error:?}");
     assert!(error.source().is_some(), "with its source: {error:?}");
     let none = named(&server.url().replace(":right@", "@"), "n");
-    let error = put(&none.build(), "/b").await.expect_err("no password");
+    let error = put(&none.build().expect("a URL"), "/b").await.expect_err("no password");
     assert_eq!(error.kind(), StoreErrorKind::Denied, "{error:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_read_only_server_takes_no_writes_and_admits_none() {
     let server = PostgresServer::start();
-    let store = named(&server.url(), "n").build();
+    let store = named(&server.url(), "n").build().expect("a URL");
     store.migrate().await.expect("the schema is made");
     granted(&store, &exclusive("/a")).await;
     let sql = Sql::at(&server.url()).await;
     sql.run("ALTER DATABASE postgres SET default_transaction_read_only = on").await;
-    let store = named(&server.url(), "n").build();
+    let store = named(&server.url(), "n").build().expect("a URL");
     refused(put(&store, "/b").await, StoreErrorKind::ReadOnly, "takes no writes");
     refused(acquire(&store, &[exclusive("/b")]).await, StoreErrorKind::ReadOnly, "takes no writes");
     // A look changes nothing, so a check still knows.
-    let checked = named(&server.url(), "n").check_only().build();
+    let checked = named(&server.url(), "n").check_only().build().expect("a URL");
     assert!(put(&checked, "/a").await.expect("an answer").refused().is_some(), "it is locked");
 }
 

@@ -28,7 +28,7 @@ use crate::{
 /// Builds a [`PostgresStore`] that differs from the default. Nothing is connected before the store is used.
 #[must_use]
 pub struct PostgresStoreBuilder {
-    config: Config,
+    config: Result<Config, tokio_postgres::Error>,
     connect: Box<dyn Connect>,
     schema: String,
     namespace: String,
@@ -50,15 +50,7 @@ enum Guard {
 }
 
 impl PostgresStoreBuilder {
-    pub(super) fn new(url: &str) -> Result<Self, StoreError> {
-        let wrong = |error: tokio_postgres::Error| {
-            StoreError::new(StoreErrorKind::Other, "reading the URL of the database").caused_by(error)
-        };
-        Ok(Self::from_config(url.parse().map_err(wrong)?))
-    }
-
-    /// A store on what `config` names: several hosts, certificates, whatever the client crate knows.
-    pub fn from_config(config: Config) -> Self {
+    pub(super) fn at(config: Result<Config, tokio_postgres::Error>) -> Self {
         Self {
             config,
             connect: Box::new(By(NoTls)),
@@ -152,13 +144,18 @@ impl PostgresStoreBuilder {
     }
 
     /// The store. It connects when it is first used.
-    #[must_use]
-    pub fn build(self) -> PostgresStore {
+    ///
+    /// # Errors
+    /// [`StoreErrorKind::Other`] for a URL that is none.
+    pub fn build(self) -> Result<PostgresStore, StoreError> {
+        let config = self
+            .config
+            .map_err(|error| StoreError::new(StoreErrorKind::Other, "reading the URL of the database").caused_by(error))?;
         let secret = self.secret.unwrap_or_else(|| self.namespace.clone().into_bytes());
         let space = Space::new(&self.schema, &self.namespace);
         let connections =
-            Connections::new(self.config, self.connect, &self.schema, self.statements, self.limit, self.connections);
-        PostgresStore(Arc::new_cyclic(|me: &std::sync::Weak<Core>| {
+            Connections::new(config, self.connect, &self.schema, self.statements, self.limit, self.connections);
+        Ok(PostgresStore(Arc::new_cyclic(|me: &std::sync::Weak<Core>| {
             let registrar: std::sync::Weak<dyn Registrar> = me.clone();
             Core {
                 me: me.clone(),
@@ -178,7 +175,7 @@ impl PostgresStoreBuilder {
                 #[cfg(not(feature = "conformance"))]
                 moved: None,
             }
-        }))
+        })))
     }
 }
 

@@ -114,15 +114,18 @@ impl PostgresStore {
     /// # Errors
     /// A URL that is none.
     pub fn new(url: &str) -> Result<Self, StoreError> {
-        Ok(Self::builder(url)?.build())
+        Self::builder(url).build()
     }
 
-    /// A store at `url` (`postgres://user:password@host/database`, or `key=value` pairs), with settings of its own.
-    ///
-    /// # Errors
-    /// A URL that is none.
-    pub fn builder(url: &str) -> Result<PostgresStoreBuilder, StoreError> {
-        PostgresStoreBuilder::new(url)
+    /// A store at `url` (`postgres://user:password@host/database`, or `key=value` pairs), with settings of its own. Whether
+    /// that is a URL is said by [`PostgresStoreBuilder::build`].
+    pub fn builder(url: &str) -> PostgresStoreBuilder {
+        PostgresStoreBuilder::at(url.parse())
+    }
+
+    /// The same, for a server that is reached in a way no URL can say: whatever the client crate knows.
+    pub fn builder_with(config: tokio_postgres::Config) -> PostgresStoreBuilder {
+        PostgresStoreBuilder::at(Ok(config))
     }
 
     /// Makes the schema, or brings it to the version of this release. Run it before the store is used, from as many nodes
