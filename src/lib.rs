@@ -66,7 +66,8 @@
 //!   with [`Locks::builder`] and give clones of it to everything else. [`Locks::hold`] locks from Rust.
 //! - [`LockLayer`] guards a service. The [`middleware`] module says where it belongs among other layers.
 //! - [`LockEndpoint`] is lock management over HTTP. It is mounted beside the guarded routes, inside authentication.
-//! - [`MemoryStore`] keeps locks in this process. Another store implements [`LockStore`].
+//! - [`MemoryStore`] keeps locks in this process, and with the feature `redb` in a file too. For a fleet there are
+//!   `RedisStore` (feature `redis`) and `PostgresStore` (feature `postgres`). Another store implements [`LockStore`].
 //! - [`Admission`] tells a handler the fencing number of its write.
 //!
 //! # Guarantees
@@ -105,8 +106,12 @@
 //!   [`LockLayer::until_body_ends`], with the end of its body). What it spawned and left behind is guarded by the
 //!   fencing number alone.
 //! - **A tunnel once open.** After CONNECT or an upgrade (WebSocket) nothing that goes through it is seen.
-//! - **The locks of another process.** Those in a [`MemoryStore`] end with the process, unless it keeps them in a file
-//!   (feature `redb`), and are unknown to any other. Two nodes need a store that they share.
+//! - **The locks of another process.** Those in a [`MemoryStore`] are unknown to every other process. Two nodes need a
+//!   store that they share.
+//! - **A process that stands still** for longer than its write lease, between the admission of a write and its effect.
+//!   When it goes on the write is stopped, but not what it had sent before. A database that refuses a smaller
+//!   [generation](Admission::generation) than it has seen closes that gap.
+//! - **What an engine forgets.** A Redis that fails over to a replica may lose locks that it had acknowledged.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod endpoint;

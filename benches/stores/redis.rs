@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use redis::{IntoConnectionInfo, aio::MultiplexedConnection};
+use redis::{AsyncConnectionConfig, IntoConnectionInfo, aio::MultiplexedConnection};
 use tower_lock::store::RedisStore;
 
 use crate::{
@@ -49,5 +49,7 @@ async fn connection(url: &str) -> MultiplexedConnection {
     let info = url.into_connection_info().expect("a valid URL");
     let settings = info.tcp_settings().clone().set_nodelay(true);
     let client = redis::Client::open(info.set_tcp_settings(settings)).expect("a valid URL");
-    client.get_multiplexed_async_connection().await.expect("the server answers")
+    // As the store has it: a limit is put round each call, not into the connection.
+    let config = AsyncConnectionConfig::new().set_response_timeout(None);
+    client.get_multiplexed_async_connection_with_config(&config).await.expect("the server answers")
 }
