@@ -40,7 +40,7 @@ pub(crate) async fn measured() -> String {
     }
     for stopped in [false, true] {
         let server = PostgresServer::start();
-        let store = PostgresStore::builder(&server.url()).expect("a valid URL").time_limit(LIMIT).build();
+        let store = PostgresStore::builder(&server.url()).time_limit(LIMIT).build().expect("a valid URL");
         store.migrate().await.expect("a new schema");
         let store: Store = Arc::new(store);
         calls::hold(&store, 10).await;

@@ -20,10 +20,10 @@ const POOL: usize = 16;
 pub(crate) async fn measured(plan: Plan, held: u64) -> String {
     let server = PostgresServer::options().durable().start();
     // Long enough for whatever else the machine does: limits are measured apart.
-    let store = || PostgresStore::builder(&server.url()).expect("a valid URL").time_limit(Duration::from_secs(30));
-    store().build().migrate().await.expect("a new schema");
-    let guarded: Store = Arc::new(store().build());
-    let checking: Store = Arc::new(store().check_only().build());
+    let store = || PostgresStore::builder(&server.url()).time_limit(Duration::from_secs(30));
+    store().build().expect("a valid URL").migrate().await.expect("a new schema");
+    let guarded: Store = Arc::new(store().build().expect("a valid URL"));
+    let checking: Store = Arc::new(store().check_only().build().expect("a valid URL"));
     calls::hold(&guarded, held).await;
 
     let mut selects = Vec::new();
