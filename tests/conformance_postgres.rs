@@ -101,7 +101,8 @@ impl<S: Shape> Fixture for Postgres<S> {
             .namespace(Uuid::new_v4().to_string())
             .write_lease(LEASE)
             .time_limit(Duration::from_secs(30))
-            .connections(8)
+            // An acquire that is not polled, as the suite has many, may keep one to itself.
+            .connections(64)
             .clock_offset(self.hand.clone());
         let store = match self.mode {
             Mode::Guarded => builder.build(),

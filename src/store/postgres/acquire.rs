@@ -139,14 +139,14 @@ impl Core {
             };
             match answers.code {
                 9 => {
-                    excuses.learn(plan, &answers)?;
+                    excuses.learn(&plan.parts, &answers)?;
                     let swaps = answers.of(OF_TOKEN).map(|row| row.id.ok_or_else(|| unreadable("a lock without an id")));
                     let swaps = swaps.collect::<Result<Vec<_>, _>>()?;
                     return Ok(Step::Wait(excuses, swaps));
                 }
                 10 => {
                     let known = excuses.writes.len();
-                    excuses.learn(plan, &answers)?;
+                    excuses.learn(&plan.parts, &answers)?;
                     if excuses.writes.len() == known {
                         return Ok(Step::Done(Acquired::Busy { retry_after: A_MOMENT }));
                     }
@@ -256,7 +256,7 @@ impl Core {
             match answers.code {
                 9 => {
                     let known = excuses.writes.len();
-                    excuses.learn(plan, &answers)?;
+                    excuses.learn(&plan.parts, &answers)?;
                     at_once = excuses.writes.len() > known;
                 }
                 0 => {

@@ -10,10 +10,8 @@ use tokio_postgres::{
 use super::{
     PostgresStore,
     connection::{By, Connect, Connections, Statements},
-    core::Core,
+    core::{Core, Late, Listener},
     keys::Space,
-    late::Late,
-    listener::Listener,
     wire::micros,
 };
 use crate::{

@@ -11,7 +11,12 @@ use std::{
 };
 
 use bytes::BytesMut;
-use tokio::sync::RwLock;
+use parking_lot::Mutex;
+use tokio::{
+    sync::{Notify, RwLock},
+    task::JoinHandle,
+    time::Instant,
+};
 use tokio_postgres::{
     Row,
     types::{IsNull, ToSql, Type, to_sql_checked},
@@ -22,8 +27,6 @@ use super::{
     connection::Connections,
     error::{self, store_error},
     keys::Space,
-    late::Late,
-    listener::Listener,
     statements::Call,
     wire::{Answers, column},
 };
@@ -62,6 +65,32 @@ pub(super) struct Core {
     pub(super) late: Late,
     /// Tests move the clock.
     pub(super) moved: Option<Moved>,
+}
+
+/// Registrations of which nobody knows whether they were made.
+#[derive(Default)]
+pub(super) struct Late(pub(super) Mutex<Waiting>);
+
+#[derive(Default)]
+pub(super) struct Waiting {
+    pub(super) names: Vec<(WriteName, Instant)>,
+    pub(super) running: bool,
+}
+
+/// The task that listens for changes, if there is one.
+#[derive(Default)]
+pub(super) struct Listener {
+    pub(super) task: Mutex<Option<JoinHandle<()>>>,
+    /// Somebody has begun to watch.
+    pub(super) joined: Arc<Notify>,
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        if let Some(task) = self.task.get_mut().take() {
+            task.abort();
+        }
+    }
 }
 
 /// A clock that is moved by hand.

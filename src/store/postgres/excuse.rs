@@ -6,7 +6,6 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::{
-    acquire::Plan,
     error::unreadable,
     wire::{Answers, EXCUSE, TARGET},
 };
@@ -23,8 +22,8 @@ pub(super) struct Excuses {
 }
 
 impl Excuses {
-    /// Adds what the rules make of the writes that the server asked about.
-    pub(super) fn learn(&mut self, plan: &Plan, answers: &Answers) -> Result<(), StoreError> {
+    /// Adds what the rules make of the writes that the server asked about, where `coming` are the locks to come.
+    pub(super) fn learn(&mut self, coming: &[Arc<LockParts>], answers: &Answers) -> Result<(), StoreError> {
         let mut writes: Vec<Uuid> = answers.of(TARGET).filter_map(|row| row.id).collect();
         writes.sort_unstable();
         writes.dedup();
@@ -40,7 +39,7 @@ impl Excuses {
                 let lock = row.key.ok_or_else(|| unreadable("a lock without an id"))?;
                 let own: [Arc<LockParts>; 1] = [row.read_parts()?];
                 let known = self.writes.iter().zip(&self.locks).any(|pair| pair == (&write, &lock));
-                if !known && !plan.parts.iter().any(|coming| rules::would_refuse(coming, &targets, &own)) {
+                if !known && !coming.iter().any(|coming| rules::would_refuse(coming, &targets, &own)) {
                     self.writes.push(write);
                     self.locks.push(lock);
                 }

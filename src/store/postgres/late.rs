@@ -5,23 +5,13 @@
 
 use std::sync::Arc;
 
-use parking_lot::Mutex;
 use tokio::{runtime::Handle, time::Instant};
 
-use super::core::Core;
+use super::core::{Core, Late};
 use crate::store::remote::{deadline::within, writes::WriteName};
 
 /// More than these, and the oldest are left to their leases.
 const MOST: usize = 10_000;
-
-#[derive(Default)]
-pub(super) struct Late(Mutex<Waiting>);
-
-#[derive(Default)]
-struct Waiting {
-    names: Vec<(WriteName, Instant)>,
-    running: bool,
-}
 
 impl Late {
     /// Ends a write of which nobody knows whether it is registered.

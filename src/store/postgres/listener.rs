@@ -12,14 +12,13 @@ use std::{
     time::Duration,
 };
 
-use parking_lot::Mutex;
-use tokio::{runtime::Handle, sync::Notify, task::JoinHandle, time::Instant};
+use tokio::{runtime::Handle, sync::Notify, time::Instant};
 use tokio_postgres::{AsyncMessage, Client, Row, types::ToSql};
 use uuid::Uuid;
 
 use super::{
     connection::{Messages, Statements},
-    core::{Core, Failed},
+    core::{Core, Failed, Listener},
     error::{store_error, unreadable},
     statements::Call,
     wire::{Answer, column, time},
@@ -37,12 +36,6 @@ const LINGER: Duration = Duration::from_secs(30);
 /// The pauses between two attempts to listen.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
 
-#[derive(Default)]
-pub(super) struct Listener {
-    task: Mutex<Option<JoinHandle<()>>>,
-    joined: Arc<Notify>,
-}
-
 impl Listener {
     /// Starts to listen, unless it does already.
     pub(super) fn ensure(&self, core: &Arc<Core>) {
@@ -54,9 +47,7 @@ impl Listener {
         let Ok(runtime) = Handle::try_current() else { return };
         *task = Some(runtime.spawn(listen(Arc::downgrade(core), self.joined.clone())));
     }
-}
 
-impl Listener {
     /// Whether nobody has begun to watch meanwhile. Who begins later starts another task.
     fn ends(&self, core: &Core) -> bool {
         let mut task = self.task.lock();
@@ -66,14 +57,6 @@ impl Listener {
         core.watchers.cut_off(closed);
         *task = None;
         true
-    }
-}
-
-impl Drop for Listener {
-    fn drop(&mut self) {
-        if let Some(task) = self.task.get_mut().take() {
-            task.abort();
-        }
     }
 }
 
