@@ -375,6 +375,8 @@ pub(super) async fn marked<S: LockStore>(store: &S, ask: &Ask) -> StoreFuture<Ac
         if find(store, LockQuery::id(ask.id())).await.iter().any(|lock| lock.state() == LockState::Pending) {
             return coming;
         }
+        // Looking without a pause keeps the processor from the engine that is to set it.
+        tokio::time::sleep(Duration::from_millis(1)).await;
     }
     panic!("an acquire that waits sets a mark, which `find` shows as pending");
 }

@@ -27,7 +27,8 @@
 //! ```
 //!
 //! A case panics with the rule that is broken. [`run_all`] runs them one after the other, where a test of its own for
-//! each is not wanted. Nothing sleeps: time passes by [`Fixture::advance`] alone.
+//! each is not wanted. Time passes by [`Fixture::advance`] alone; nothing sleeps but to let a
+//! store that answers later come to its answer.
 //!
 //! The random cases (races, and the store beside a model) run once; `TOWER_LOCK_SOAK=n` in the environment runs them `n`
 //! times, with other seeds.
