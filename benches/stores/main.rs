@@ -8,7 +8,6 @@
 mod calls;
 mod deadlines;
 #[path = "../../tests/support/engines.rs"]
-#[allow(unreachable_pub, reason = "shared with the tests")]
 mod engines;
 mod postgres;
 mod redis;
