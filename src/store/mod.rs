@@ -21,10 +21,10 @@ mod query;
 #[cfg(feature = "redis")]
 mod redis;
 #[cfg(any(feature = "redis", feature = "postgres"))]
-#[allow(dead_code, reason = "until the first store that uses it")]
+#[allow(dead_code, reason = "every store uses a part of it")]
 mod remote;
 #[cfg(any(feature = "redis", feature = "postgres", feature = "redb"))]
-#[allow(dead_code, reason = "until the first store that uses it")]
+#[allow(dead_code, reason = "every store uses a part of it")]
 mod stored;
 mod watch;
 mod watchers;

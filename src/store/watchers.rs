@@ -76,7 +76,7 @@ impl Default for Watchers {
     }
 }
 
-#[allow(dead_code, reason = "for the stores of an engine")]
+#[allow(dead_code, reason = "what only the stores of an engine need")]
 impl Watchers {
     /// Watchers of a store that hears of changes from an engine: not synced until [`Watchers::synced`] is called.
     pub(in crate::store) fn unsynced() -> Self {
@@ -229,7 +229,7 @@ impl Watcher {
     }
 }
 
-#[allow(dead_code, reason = "for the stores of an engine")]
+#[allow(dead_code, reason = "what only the stores of an engine need")]
 impl Watcher {
     /// What waits to be read is older than the state that is to be read now.
     fn resync(&self) -> Option<Waker> {
