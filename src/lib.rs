@@ -121,7 +121,13 @@ pub mod middleware;
 pub mod request;
 pub mod respond;
 pub mod store;
+#[cfg(feature = "webdav")]
+#[cfg_attr(docsrs, doc(cfg(feature = "webdav")))]
+pub mod webdav;
 
+#[cfg(feature = "webdav")]
+#[cfg_attr(docsrs, doc(cfg(feature = "webdav")))]
+pub use self::webdav::DavLayer;
 pub use self::{
     endpoint::{EndpointLayer, LockEndpoint},
     lock::{Depth, HolderProof, KeyRules, Lock, LockId, LockKind, LockScope, LockToken, Owner, Principal, ResourceKey},
