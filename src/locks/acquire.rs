@@ -385,7 +385,7 @@ impl Drop for Undo {
 impl Locks {
     /// Ends a lock by its token without anybody waiting for it: at once where the store can, else on the runtime that
     /// this runs on. Where there is none the lock expires.
-    pub(super) fn release_behind(&self, token: LockToken) {
+    pub(crate) fn release_behind(&self, token: LockToken) {
         match self.store().release(&Release::new(Which::Token(&token), Authority::Guard)).into_ready() {
             Ok(Ok(_)) => {}
             Ok(Err(error)) => self.policy().incident(&Incident::UndoFailed { error: &error }),

@@ -27,6 +27,19 @@ pub enum Judgement {
     Pending(PendingVerdict),
 }
 
+impl Judgement {
+    /// The verdict, once it is there.
+    ///
+    /// # Errors
+    /// The refusal.
+    pub async fn settled(self) -> Result<Admitted, Refusal> {
+        match self {
+            Self::Ready(verdict) => verdict,
+            Self::Pending(verdict) => verdict.await,
+        }
+    }
+}
+
 /// A verdict to come, within [`Limits::admit_within`](super::Limits::admit_within).
 #[must_use = "futures do nothing unless polled"]
 pub struct PendingVerdict(Pin<Box<dyn Future<Output = Result<Admitted, Refusal>> + Send>>);
@@ -107,6 +120,21 @@ impl Locks {
             Some(Ok(ref conditions)) => conditions,
             Some(Err(refusal)) => return self.malformed(refusal),
         };
+        self.judge_write(request, &targets[0].key, targets, conditions, demand)
+    }
+
+    /// Decides about a write whose targets and conditions are known, and registers it. A refusal is about `resource`.
+    /// Without targets the conditions alone decide.
+    #[inline(always)]
+    pub(crate) fn judge_write<'r>(
+        &self,
+        request: RequestView<'r>,
+        resource: &ResourceKey<'_>,
+        targets: &[Target<'r>],
+        conditions: &Conditions<'_>,
+        demand: Demand,
+    ) -> Judgement {
+        let policy = self.policy();
         let principal = policy.principal.as_ref().and_then(|principal| principal(&request));
         let write = Write::new(targets, conditions)
             .by(principal.as_ref())
@@ -117,11 +145,11 @@ impl Locks {
                 Judgement::Ready(Ok(admitted))
             }
             Ok(answer) => {
-                let asked = self.asked(request, conditions, targets[0].key.clone(), demand);
+                let asked = self.asked(request, conditions, resource, demand);
                 Judgement::Ready(asked.answer(answer))
             }
             Err(pending) => {
-                let asked = self.asked(request, conditions, targets[0].key.clone(), demand);
+                let asked = self.asked(request, conditions, resource, demand);
                 Judgement::Pending(PendingVerdict(Box::pin(asked.wait(pending))))
             }
         }
@@ -188,12 +216,18 @@ impl Locks {
     }
 
     #[cold]
-    fn asked(&self, request: RequestView<'_>, conditions: &Conditions<'_>, key: ResourceKey<'_>, demand: Demand) -> Asked {
+    fn asked(
+        &self,
+        request: RequestView<'_>,
+        conditions: &Conditions<'_>,
+        resource: &ResourceKey<'_>,
+        demand: Demand,
+    ) -> Asked {
         // Where the principal alone proves a holder, there is no token that could be missing.
         let tokenless = conditions.tokens().is_empty()
             && !matches!(self.policy().proof, HolderProof::Principal | HolderProof::Custom(_));
-        let caller = self.caller_in(&request, key.namespace().map(str::to_owned));
-        Asked { locks: self.clone(), caller, resource: key.into_owned(), demand, tokenless }
+        let caller = self.caller_in(&request, resource.namespace().map(str::to_owned));
+        Asked { locks: self.clone(), caller, resource: resource.clone().into_owned(), demand, tokenless }
     }
 }
 

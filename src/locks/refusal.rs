@@ -51,6 +51,8 @@ pub enum RefusalCode {
     Frozen,
     /// 412: a condition is false; a lock that the caller believes in is gone.
     LockLost,
+    /// 412: a condition is false that is not about a lock: an entity tag, `Overwrite`.
+    ConditionFailed,
     /// 409: an acquire gave up waiting for writes in flight.
     WriteInProgress,
     /// 409: a proposed token or id is in use.
@@ -71,6 +73,8 @@ pub enum RefusalCode {
     ContentTooLarge,
     /// 415: a management body is of a type that the endpoint does not read.
     UnsupportedMediaType,
+    /// 422: something is asked for in a form that is understood, but not offered: a type of lock.
+    Unprocessable,
     /// 428: this route demands that the caller holds a lock.
     LockRequired,
     /// 429: the principal holds as many locks as one may.
@@ -87,7 +91,7 @@ impl RefusalCode {
     pub const fn status(self) -> StatusCode {
         match self {
             Self::Locked | Self::Frozen => StatusCode::LOCKED,
-            Self::LockLost => StatusCode::PRECONDITION_FAILED,
+            Self::LockLost | Self::ConditionFailed => StatusCode::PRECONDITION_FAILED,
             Self::WriteInProgress | Self::ProposalConflict | Self::NotCovered => StatusCode::CONFLICT,
             Self::Forbidden => StatusCode::FORBIDDEN,
             Self::AmbiguousPath | Self::BadRequest => StatusCode::BAD_REQUEST,
@@ -95,6 +99,7 @@ impl RefusalCode {
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::ContentTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::Unprocessable => StatusCode::UNPROCESSABLE_ENTITY,
             Self::LockRequired => StatusCode::PRECONDITION_REQUIRED,
             Self::LockQuota => StatusCode::TOO_MANY_REQUESTS,
             Self::StoreFull | Self::StoreUnavailable => StatusCode::SERVICE_UNAVAILABLE,
@@ -108,6 +113,7 @@ impl RefusalCode {
             Self::Locked => "locked",
             Self::Frozen => "frozen",
             Self::LockLost => "lock_lost",
+            Self::ConditionFailed => "condition_failed",
             Self::WriteInProgress => "write_in_progress",
             Self::ProposalConflict => "proposal_conflict",
             Self::NotCovered => "not_covered",
@@ -118,6 +124,7 @@ impl RefusalCode {
             Self::MethodNotAllowed => "method_not_allowed",
             Self::ContentTooLarge => "content_too_large",
             Self::UnsupportedMediaType => "unsupported_media_type",
+            Self::Unprocessable => "unprocessable",
             Self::LockRequired => "lock_required",
             Self::LockQuota => "lock_quota",
             Self::StoreFull => "store_full",

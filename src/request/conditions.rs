@@ -1,5 +1,6 @@
 //! `Conditions`: what a request's `If` and `Lock-Token` headers say (RFC 4918 sections 10.4 and 10.5).
 
+mod entity_tags;
 mod parse;
 
 use std::{borrow::Cow, fmt, sync::Arc};
@@ -41,6 +42,7 @@ pub struct Conditions<'r> {
 /// One list of the `If` header: true when each of its conditions is.
 #[derive(Clone, Debug)]
 pub struct List<'r> {
+    tag: Option<&'r [u8]>,
     resources: Arc<[ResourceKey<'r>]>,
     conditions: Vec<Condition<'r>>,
 }
@@ -142,16 +144,20 @@ impl<'r> Conditions<'r> {
         mut resources_of: impl FnMut(Option<&'r [u8]>) -> Result<Arc<[ResourceKey<'r>]>, RequestError>,
     ) -> Result<(), RequestError> {
         let mut resources = None;
+        let mut about = None;
         let mut count = 0;
         for item in Parser::new(header) {
             match item.map_err(|why| RequestError::malformed(IF, why))? {
-                Item::Tag(tag) => resources = Some(resources_of(Some(tag))?),
+                Item::Tag(tag) => {
+                    about = Some(tag);
+                    resources = Some(resources_of(about)?);
+                }
                 Item::List => {
                     let resources = match &resources {
                         Some(resources) => Arc::clone(resources),
                         None => Arc::clone(resources.insert(resources_of(None)?)),
                     };
-                    self.lists.push(List { resources, conditions: Vec::new() });
+                    self.lists.push(List { tag: about, resources, conditions: Vec::new() });
                 }
                 Item::State(expected, uri) => {
                     let state = StateToken::of(uri).ok_or_else(|| {
@@ -225,7 +231,7 @@ impl<'r> Conditions<'r> {
     /// covers (RFC 4918 section 10.4.4). Of a tag that means several resources, one is enough.
     ///
     /// What entity tags a resource has is not known here, so a condition on one is counted true, behind `Not` as well:
-    /// it never makes a list fail. Whoever knows the entity tags evaluates [`Conditions::lists`] itself.
+    /// it never makes a list fail. Whoever knows the entity tags asks [`Conditions::decide_entity_tags`] first.
     pub fn holds(&self, mut matches: impl FnMut(&LockToken, &ResourceKey<'_>) -> bool) -> Held {
         if self.lists.is_empty() {
             return Held::True;
@@ -289,6 +295,7 @@ impl Conditions<'_> {
     #[cfg(any(feature = "redis", feature = "postgres"))]
     pub(crate) fn to_owned_without_tags(&self) -> Conditions<'static> {
         let lists = self.lists.iter().map(|list| List {
+            tag: None,
             resources: list.resources.iter().map(|key| key.clone().into_owned()).collect(),
             conditions: list.conditions.iter().filter_map(Condition::state).collect(),
         });
@@ -313,7 +320,14 @@ impl<'r> List<'r> {
         &self.resources
     }
 
-    /// The conditions; never none.
+    /// The tag as it was sent: an absolute URI or an absolute path, percent-encoded; none where the list is about the
+    /// request target.
+    #[must_use]
+    pub fn tag(&self) -> Option<&'r [u8]> {
+        self.tag
+    }
+
+    /// The conditions; never none, unless those on entity tags were [decided](Conditions::decide_entity_tags).
     #[must_use]
     pub fn conditions(&self) -> &[Condition<'r>] {
         &self.conditions

@@ -55,6 +55,32 @@ impl<'r> Targets<'r> {
         &self[self.destination..]
     }
 
+    /// The same targets, where somebody knows that the request target exists: its parent keeps the members it has. Only for
+    /// a PUT or a PATCH.
+    #[must_use]
+    pub fn existing(mut self) -> Self {
+        let destination = self.destination;
+        self.as_mut_slice()[..destination].iter_mut().for_each(|target| target.membership = Membership::Kept);
+        self
+    }
+
+    /// The same targets of a COPY or MOVE that overwrites nothing (`Overwrite: F`, RFC 4918 section 10.6): nothing is
+    /// unlinked at the `Destination`.
+    #[must_use]
+    pub fn overwriting_nothing(mut self) -> Self {
+        let destination = self.destination;
+        self.as_mut_slice()[destination..].iter_mut().for_each(|target| target.effect = Effect::Write);
+        self
+    }
+
+    fn as_mut_slice(&mut self) -> &mut [Target<'r>] {
+        match &mut self.list {
+            List::One(target) => slice::from_mut(target),
+            List::Two(both) => both,
+            List::Many(list) => list,
+        }
+    }
+
     /// The same targets, owning their text: good for any lifetime.
     #[must_use]
     pub fn into_owned<'o>(self) -> Targets<'o> {

@@ -2,6 +2,7 @@
 
 use std::fmt::{self, Write};
 
+use super::markup::Escaped;
 use crate::locks::Refusal;
 
 /// The page. It says what the problem document says, needs nothing from elsewhere, and lets nothing in it run.
@@ -32,25 +33,6 @@ fn write_page(refusal: &Refusal, page: &mut String) -> fmt::Result {
     }
     page.push_str("</main></html>\n");
     Ok(())
-}
-
-/// Text in which nothing is markup.
-struct Escaped<'a>(&'a str);
-
-impl fmt::Display for Escaped<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for character in self.0.chars() {
-            match character {
-                '&' => f.write_str("&amp;")?,
-                '<' => f.write_str("&lt;")?,
-                '>' => f.write_str("&gt;")?,
-                '"' => f.write_str("&quot;")?,
-                '\'' => f.write_str("&#39;")?,
-                _ => f.write_char(character)?,
-            }
-        }
-        Ok(())
-    }
 }
 
 /// Seconds, as one says them; rounded up.

@@ -1,8 +1,11 @@
 //! Fourth floor: from a [`Refusal`](crate::Refusal) to a response. What stands here knows no policy.
 
 mod body;
+#[cfg(feature = "webdav")]
+mod dav;
 mod held;
 mod html;
+mod markup;
 mod negotiate;
 mod problem;
 mod responder;
@@ -14,4 +17,10 @@ pub use self::{
     negotiate::Format,
     problem::Problem,
     responder::{Problems, ReadOn, Respond, RespondWith},
+};
+#[cfg(feature = "webdav")]
+pub(crate) use self::{
+    dav::{Precondition, document},
+    markup::Escaped,
+    responder::{render_as, written},
 };

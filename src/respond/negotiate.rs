@@ -15,26 +15,33 @@ pub enum Format {
     Html,
     /// `text/plain`: one sentence.
     Text,
+    /// `application/xml` with the precondition that failed (RFC 4918 section 16), for WebDAV callers.
+    #[cfg(feature = "webdav")]
+    Xml,
 }
 
 impl Format {
-    /// In the order of our own preference, which decides where the client has none.
-    const ALL: [(Self, &'static str, &'static str); 4] = [
-        (Self::Problem, "application", "problem+json"),
-        (Self::Json, "application", "json"),
-        (Self::Html, "text", "html"),
-        (Self::Text, "text", "plain"),
-    ];
-
     /// The form that a client with these headers prefers; [`Format::Problem`] where it accepts none of ours, for a
     /// refusal in the wrong form is better than none.
     #[must_use]
     pub fn wanted(headers: &HeaderMap) -> Self {
-        let mut best = (Self::Problem, 0.0);
+        Self::wanted_of(&[Self::Problem, Self::Json, Self::Html, Self::Text], headers)
+    }
+
+    /// The same for a WebDAV caller: XML, unless the client prefers one of the others.
+    #[cfg(feature = "webdav")]
+    pub(crate) fn wanted_in_dav(headers: &HeaderMap) -> Self {
+        Self::wanted_of(&[Self::Xml, Self::Problem, Self::Json, Self::Html, Self::Text], headers)
+    }
+
+    /// Of `ours`, in the order of our own preference, which decides where the client has none.
+    fn wanted_of(ours: &[Self], headers: &HeaderMap) -> Self {
+        let mut best = (ours[0], 0.0);
         if !headers.contains_key(header::ACCEPT) {
             return best.0;
         }
-        for (format, main, sub) in Self::ALL {
+        for format in ours.iter().copied() {
+            let (main, sub) = format.media_type();
             let quality = headers
                 .get_all(header::ACCEPT)
                 .iter()
@@ -51,6 +58,17 @@ impl Format {
         best.0
     }
 
+    fn media_type(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Problem => ("application", "problem+json"),
+            Self::Json => ("application", "json"),
+            Self::Html => ("text", "html"),
+            Self::Text => ("text", "plain"),
+            #[cfg(feature = "webdav")]
+            Self::Xml => ("application", "xml"),
+        }
+    }
+
     /// The `Content-Type` of this form.
     #[must_use]
     pub const fn content_type(self) -> &'static str {
@@ -59,6 +77,8 @@ impl Format {
             Self::Json => "application/json",
             Self::Html => "text/html; charset=utf-8",
             Self::Text => "text/plain; charset=utf-8",
+            #[cfg(feature = "webdav")]
+            Self::Xml => "application/xml; charset=utf-8",
         }
     }
 }
@@ -86,10 +106,29 @@ fn quality(range: &MediaType<'_>) -> f32 {
 mod tests {
     use super::*;
 
+    fn accepting(accept: &str) -> HeaderMap {
+        HeaderMap::from_iter([(header::ACCEPT, accept.parse().unwrap())])
+    }
+
     fn wanted(accept: &str) -> Format {
-        let mut headers = HeaderMap::new();
-        headers.insert(header::ACCEPT, accept.parse().unwrap());
-        Format::wanted(&headers)
+        Format::wanted(&accepting(accept))
+    }
+
+    #[cfg(feature = "webdav")]
+    #[test]
+    fn webdav_callers_get_xml_unless_they_prefer_something_else() {
+        let wanted = |accept| Format::wanted_in_dav(&accepting(accept));
+        assert_eq!(Format::wanted_in_dav(&HeaderMap::new()), Format::Xml);
+        for (accept, format) in [
+            ("*/*", Format::Xml),
+            ("application/*", Format::Xml),
+            ("application/xml, text/xml", Format::Xml),
+            ("application/json", Format::Json),
+            ("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", Format::Html),
+            ("image/png", Format::Xml),
+        ] {
+            assert_eq!(wanted(accept), format, "{accept}");
+        }
     }
 
     #[test]

@@ -162,7 +162,14 @@ pub(crate) fn render_as<B>(refusal: &Refusal, format: Format) -> Response<Respon
         Format::Problem | Format::Json => Problem::of(refusal).to_json(),
         Format::Html => html::page(refusal).into(),
         Format::Text => format!("{refusal}\n").into(),
+        #[cfg(feature = "webdav")]
+        Format::Xml => super::dav::document(refusal, None, &[], |lock| lock.resource.clone()),
     };
+    written(refusal, format, body)
+}
+
+/// The response of a refusal that is written already.
+pub(crate) fn written<B>(refusal: &Refusal, format: Format, body: Bytes) -> Response<ResponseBody<B>> {
     let mut response = Response::new(ResponseBody::own(body));
     *response.status_mut() = refusal.status();
     fill(response.headers_mut(), refusal);

@@ -342,3 +342,61 @@ proptest! {
         prop_assert_eq!(read, Ok((expected, lists.iter().map(Vec::len).collect())), "{}", text);
     }
 }
+
+#[test]
+fn entity_tags_are_decided_before_tokens() {
+    // The target has the entity tag "x", `/c` has W/"y", nothing else has one.
+    let decided = |value: &str| {
+        read_if(value, |conditions| {
+            let decided = conditions.clone().decide_entity_tags(|list, tag| match list.tag() {
+                None => tag.matches(b"\"x\""),
+                Some(b"/c") => tag.matches(b"W/\"y\""),
+                Some(_) => false,
+            });
+            match decided {
+                Ok(left) => left.holds(matches).is_true(),
+                Err(left) => {
+                    assert_eq!(left.tokens(), conditions.tokens(), "tokens stay submitted");
+                    assert!(left.lists().is_empty());
+                    false
+                }
+            }
+        })
+        .unwrap()
+    };
+    for value in [
+        "([\"x\"])",
+        "([W/\"x\"])",
+        "(Not [\"y\"])",
+        "(<$1> [\"x\"])",
+        "(<$2> [\"x\"]) (Not <DAV:no-lock> [\"x\"])",
+        "([\"n\"]) (<$1>)",
+        "</c> (<$2> [\"y\"])",
+        "</x> ([\"x\"]) </c> ([W/\"y\"])",
+        "</x> (Not [\"x\"])",
+    ] {
+        assert!(decided(value), "{value}");
+    }
+    for value in [
+        "([\"y\"])",
+        "([\"X\"])",
+        "(Not [\"x\"])",
+        "(<$2> [\"x\"])",
+        "(<$1> [\"y\"])",
+        "(<$1> [\"y\"]) (Not <DAV:no-lock> [\"n\"])",
+        "</c> ([\"x\"])",
+        "</x> ([\"x\"])",
+    ] {
+        assert!(!decided(value), "{value}");
+    }
+}
+
+#[test]
+fn the_only_entity_tag_that_must_match() {
+    let sole =
+        |value: &str| read_if(value, |conditions| conditions.sole_entity_tag().map(|tag| tag.as_bytes().to_vec())).unwrap();
+    assert_eq!(sole("(<$1> [\"x\"])").as_deref(), Some(&b"\"x\""[..]));
+    for value in ["(<$1>)", "([W/\"x\"])", "(Not [\"x\"])", "([\"x\"]) (<$1>)", "</a/b> ([\"x\"])"] {
+        assert_eq!(sole(value), None, "{value}");
+    }
+}

@@ -344,3 +344,23 @@ pub async fn a_refused_write_is_not_registered<F: Fixture>(fixture: &F) {
     lock.end(&store).await;
     drop(verdict);
 }
+
+/// A request that changes nothing may have conditions all the same (a read with `If`): they alone decide, whatever is
+/// locked, and nothing is in its way or in anybody's.
+pub async fn conditions_are_decided_without_a_write<F: Fixture>(fixture: &F) {
+    let store = fixture.fresh().await;
+    let lock = Ask::exclusive(ANN, "/a").one(&store).await;
+    let urn = lock.token.urn();
+    let nothing = |header: String| Wr::of(BOB, []).header("If", header);
+    for header in [format!("</a> (<{urn}>)"), format!("</a/b> (<{urn}>)"), "</a> (Not <DAV:no-lock>)".to_owned()] {
+        let admitted = nothing(header).admitted(&store, "a true condition lets a request pass that changes nothing").await;
+        assert!(admitted.answered.is_none(), "what changes nothing meets no lock");
+        let over = Ask::exclusive(EVE, "/z").one(&store).await;
+        over.end(&store).await;
+    }
+    for header in [format!("</b> (<{urn}>)"), format!("</a> (Not <{urn}>)"), "</a> (<DAV:no-lock>)".to_owned()] {
+        let refused = nothing(header).refused(&store, "a false condition refuses it").await;
+        assert!(refused.condition_failed && refused.blockers.is_empty(), "by the condition alone: {refused:?}");
+    }
+    Wr::of(BOB, []).admitted(&store, "nothing at all is refused by nothing").await;
+}

@@ -119,6 +119,7 @@ macro_rules! __conformance_cases {
                 tokens_count_wherever_they_stand: Any,
                 lock_token_on_a_write_is_a_condition: Any,
                 a_refused_write_is_not_registered: Any,
+                conditions_are_decided_without_a_write: Any,
             }
             acquire {
                 a_granted_lock_is_what_was_asked_for: Any,
