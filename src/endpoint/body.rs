@@ -75,7 +75,7 @@ pub(super) fn unread(verb: Verb) -> Refusal {
 
 /// A body on its way.
 #[derive(Debug)]
-pub(super) struct Reading<B> {
+pub(crate) struct Reading<B> {
     body: Pin<Box<B>>,
     read: BytesMut,
     limit: usize,
@@ -87,7 +87,7 @@ where
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     /// Starts to read `body`; one that announces to be too long is not read at all.
-    pub(super) fn new(body: B, headers: &HeaderMap, limit: usize) -> Result<Self, Refusal> {
+    pub(crate) fn new(body: B, headers: &HeaderMap, limit: usize) -> Result<Self, Refusal> {
         let announced = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
         if announced.unwrap_or(0).max(body.size_hint().lower()) > limit as u64 {
             return Err(too_long(limit));
@@ -95,7 +95,7 @@ where
         Ok(Self { body: Box::pin(body), read: BytesMut::new(), limit })
     }
 
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Bytes, Refusal>> {
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Bytes, Refusal>> {
         loop {
             let frame = match ready!(self.body.as_mut().poll_frame(cx)) {
                 None => return Poll::Ready(Ok(self.read.split().freeze())),

@@ -83,6 +83,8 @@ mod service;
 use bytes::Bytes;
 use http_body_util::Empty;
 
+#[cfg(feature = "webdav")]
+pub(crate) use self::body::Reading;
 pub use self::{
     layer::{EndpointLayer, LayerFuture, WithEndpoint},
     service::{EndpointFuture, LockEndpoint},

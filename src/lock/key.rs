@@ -311,6 +311,17 @@ impl KeyRules {
         self.prefix.is_some().then(|| Self { prefix: None, ..self.clone() })
     }
 
+    /// What a router that strips the prefix leaves of `path`, which has it to the letter; else all of it.
+    pub(crate) fn without_prefix<'p>(&self, path: &'p str) -> &'p str {
+        let prefix = self.prefix.as_deref().unwrap_or_default().trim_start_matches('/');
+        let rest = path.strip_prefix('/').and_then(|path| path.strip_prefix(prefix));
+        match rest {
+            Some("") if !prefix.is_empty() => "/",
+            Some(rest) if !prefix.is_empty() && rest.starts_with('/') => rest,
+            _ => path,
+        }
+    }
+
     /// Whether canonical `path` has the prefix that a router would strip.
     pub(crate) fn has_prefix(&self, path: &str) -> bool {
         self.key("/").is_ok_and(|prefix| path == prefix.path() || is_below(path, prefix.path()))
@@ -510,6 +521,10 @@ mod tests {
         assert_eq!(KeyRules::new().drop_params().key("/a;x%2Fb").unwrap().path(), "/a");
         assert_eq!(KeyRules::new().prefix("/api/v1/").key("/a").unwrap().path(), "/api/v1/a");
         assert_eq!(KeyRules::new().prefix("api").key("/").unwrap().path(), "/api");
+        for (path, inside) in [("/api/a", "/a"), ("/api/", "/"), ("/api", "/"), ("/apis/a", "/apis/a"), ("/a", "/a")] {
+            assert_eq!(KeyRules::new().prefix("/api").without_prefix(path), inside);
+            assert_eq!(KeyRules::new().without_prefix(path), path);
+        }
         let mapped = KeyRules::new().map_segments(|segment| segment.replace('．', "."));
         assert_eq!(mapped.key("/a/．．/b"), Err(KeyError::AmbiguousPath));
     }

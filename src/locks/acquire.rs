@@ -1,6 +1,6 @@
 //! Acquiring: from a [`LockRequest`] to granted locks, or to a refusal.
 
-use std::{sync::Arc, time::Duration};
+use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use http::{HeaderMap, Method, Uri, Version};
 
@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     lock::{KeyError, Lock, LockId, LockKind, LockParts, LockToken, ResourceKey, rules},
-    request::{Ask, RequestView, Role},
+    request::{Ask, RequestError, RequestView, Resolved, Role},
     store::{
         Acquire, Acquired, Authority, Lifetime, NewLock, QuotaExceeded, Release, Replaces, StoreError, StoreErrorKind,
         StoreFuture, Which,
@@ -171,22 +171,23 @@ impl Locks {
         path: &str,
         namespace: Option<&str>,
     ) -> Result<ResourceKey<'static>, Refusal> {
-        let resolved =
-            self.policy().resolver.resolve(&Ask::new(request, role, path)).and_then(|resolved| match resolved.as_slice() {
-                [key] => Ok(key.clone().into_owned()),
-                _ => Err(KeyError::Unresolved),
-            });
-        let key = match resolved {
-            Ok(key) => key,
-            Err(KeyError::AmbiguousPath) => {
-                return Err(Refusal::new(RefusalCode::AmbiguousPath, KeyError::AmbiguousPath.to_string()));
-            }
-            Err(error) => return Err(Refusal::bad_request(error.to_string())),
-        };
-        Ok(match namespace {
-            Some(namespace) if key.namespace().is_none() => key.in_namespace(namespace.to_owned()),
-            _ => key,
-        })
+        let keys = self.keys_in(request, role, path, namespace)?;
+        match keys.as_slice() {
+            [_] => Ok(keys.into_iter().next().expect("there is one")),
+            _ => Err(Refusal::bad_request(KeyError::Unresolved.to_string())),
+        }
+    }
+
+    /// The keys that a path of `request` means.
+    pub(crate) fn keys_in(
+        &self,
+        request: RequestView<'_>,
+        role: Role,
+        path: &str,
+        namespace: Option<&str>,
+    ) -> Result<Resolved<'static>, Refusal> {
+        let resolved = self.policy().resolver.resolve(&Ask::new(request, role, path)).map_err(RequestError::from)?;
+        Ok(resolved.into_owned().in_namespace(namespace.map(|namespace| Cow::Owned(namespace.to_owned())).as_ref()))
     }
 
     fn root_keys(&self, request: &LockRequest) -> Result<Vec<ResourceKey<'static>>, Refusal> {

@@ -29,7 +29,7 @@ pub struct Admission {
 }
 
 impl Admission {
-    pub(super) fn of(admitted: &Admitted) -> Self {
+    pub(crate) fn of(admitted: &Admitted) -> Self {
         Self {
             generation: admitted.permit.generation(),
             locks: admitted.answered.iter().flat_map(|locks| locks.iter().map(Lock::id)).collect(),

@@ -17,7 +17,7 @@ use super::{
     layer::{Hold, Options},
 };
 use crate::{
-    locks::{Incident, Locks, PendingVerdict, Refusal},
+    locks::{Locks, PendingVerdict, Refusal},
     respond::Respond,
     store::{Permit, StoreFuture},
 };
@@ -254,10 +254,7 @@ where
             StateProj::Clearing { clearing } => {
                 let cleared = ready!(Pin::new(&mut clearing.cleared).poll(cx));
                 if let Err(error) = cleared {
-                    // The resource is gone all the same, so the answer stands; the locks expire.
-                    for gone in &clearing.after.gone {
-                        clearing.after.locks.report(&Incident::LocksLeft { path: gone.key.path(), error: &error });
-                    }
+                    clearing.after.failed(&error);
                 }
                 drop(clearing.permit.take());
                 Poll::Ready(Some(clearing.answer.take().expect("polled after it had answered")))

@@ -42,4 +42,6 @@ mod future;
 mod layer;
 mod service;
 
+#[cfg(feature = "webdav")]
+pub(crate) use self::after::After;
 pub use self::{admission::Admission, future::ResponseFuture, layer::LockLayer, service::LockService};

@@ -14,7 +14,7 @@ const DESTINATION: &str = "Destination";
 /// The path of the `Destination` header (RFC 4918 section 10.3), percent-encoded; none where there is no such header.
 ///
 /// It borrows from the header, unless that holds octets that are not UTF-8.
-pub(super) fn destination_path(headers: &HeaderMap) -> Result<Option<Cow<'_, str>>, RequestError> {
+pub(crate) fn destination_path(headers: &HeaderMap) -> Result<Option<Cow<'_, str>>, RequestError> {
     let mut fields = headers.get_all("destination").iter();
     let Some(field) = fields.next() else { return Ok(None) };
     if fields.next().is_some() {
@@ -37,7 +37,7 @@ pub(super) fn destination_authority(headers: &HeaderMap) -> Option<&[u8]> {
 
 /// The path of `reference`, an absolute URI or an absolute path (a `Simple-ref`, RFC 4918 section 8.3). Scheme and
 /// authority are not compared with anything: to lock too much is safe. The query is cut; it is no part of a key.
-pub(super) fn reference_path<'r>(what: &'static str, reference: &'r [u8]) -> Result<Cow<'r, str>, RequestError> {
+pub(crate) fn reference_path<'r>(what: &'static str, reference: &'r [u8]) -> Result<Cow<'r, str>, RequestError> {
     let malformed = |why: &'static str| Err(RequestError::malformed(what, why));
     let ambiguous = |why: &'static str| Err(RequestError::ambiguous(what, why));
     if reference.is_empty() {

@@ -43,7 +43,7 @@ impl RequestError {
         }
     }
 
-    pub(super) fn malformed(what: &'static str, why: impl Into<Cow<'static, str>>) -> Self {
+    pub(crate) fn malformed(what: &'static str, why: impl Into<Cow<'static, str>>) -> Self {
         Self::Malformed { what, why: why.into() }
     }
 

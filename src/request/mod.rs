@@ -12,6 +12,8 @@ mod methods;
 mod resolve;
 mod view;
 
+#[cfg(feature = "webdav")]
+pub(crate) use self::destination::{destination_path, reference_path};
 pub(crate) use self::effects::may_leave_gone;
 pub use self::{
     conditions::{Condition, Conditions, EntityTag, Expected, Held, List, MAX_CONDITIONS, MAX_TOKENS, StateToken},

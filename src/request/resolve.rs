@@ -225,6 +225,13 @@ pub trait ResolveTargets: Send + Sync + 'static {
     fn reaches_below(&self) -> bool {
         true
     }
+
+    /// The path in a request target by which the service inside finds what clients call `path` in header fields and
+    /// documents, percent-encoded: the same, unless a router outside strips a prefix. The WebDAV layer asks the service
+    /// about entity tags there.
+    fn path_inside<'p>(&self, path: &'p str) -> &'p str {
+        path
+    }
 }
 
 impl ResolveTargets for KeyRules {
@@ -246,6 +253,10 @@ impl ResolveTargets for KeyRules {
     fn reaches_below(&self) -> bool {
         Self::reaches_below(self)
     }
+
+    fn path_inside<'p>(&self, path: &'p str) -> &'p str {
+        self.without_prefix(path)
+    }
 }
 
 impl<T: ResolveTargets + ?Sized> ResolveTargets for Arc<T> {
@@ -255,6 +266,10 @@ impl<T: ResolveTargets + ?Sized> ResolveTargets for Arc<T> {
 
     fn reaches_below(&self) -> bool {
         (**self).reaches_below()
+    }
+
+    fn path_inside<'p>(&self, path: &'p str) -> &'p str {
+        (**self).path_inside(path)
     }
 }
 
