@@ -6,61 +6,17 @@ mod support;
 
 use std::{
     fs,
-    io::{BufRead, BufReader, Write},
-    process::{Child, ChildStdout, Command, Stdio},
+    io::Write,
+    process::{Command, Stdio},
 };
 
 use serde_json::Value;
+use support::example::{Example, built, on_every_store};
 
-/// A test of each example for each store, on a server that lives as long as this value.
-macro_rules! on {
-    ($($store:ident: $url:expr;)*) => { $(mod $store {
-        #[test]
-        fn the_story_of_the_axum_example_is_true() {
-            let (url, _server) = $url;
-            super::the_story_of_the_axum_example_is_true(&url);
-        }
-
-        #[test]
-        fn the_story_of_the_hyper_example_is_true() {
-            let (url, _server) = $url;
-            super::the_story_of_the_hyper_example_is_true(&url);
-        }
-
-        #[test]
-        fn the_story_of_the_custom_store_is_true() {
-            let (url, _server) = $url;
-            super::the_story_of_the_custom_store_is_true(&url);
-        }
-    })* };
-}
-
-on! {
-    memory: (String::from("memory:"), ());
-}
-
-#[cfg(feature = "redb")]
-on! {
-    redb: {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        (format!("redb:{}", folder.path().join("locks.redb").display()), folder)
-    };
-}
-
-#[cfg(feature = "redis")]
-on! {
-    redis: {
-        let server = crate::support::engines::RedisServer::start();
-        (server.url(), server)
-    };
-}
-
-#[cfg(feature = "postgres")]
-on! {
-    postgres: {
-        let server = crate::support::engines::PostgresServer::start();
-        (server.url(), server)
-    };
+on_every_store! {
+    the_story_of_the_axum_example_is_true,
+    the_story_of_the_hyper_example_is_true,
+    the_story_of_the_custom_store_is_true,
 }
 
 #[test]
@@ -141,98 +97,37 @@ fn told(example: &str, store: &str) -> Option<Vec<Answer>> {
         eprintln!("skipped; {missing}");
         return None;
     }
-    Some(Server::start(example, store).tell())
+    let example = Example::start(example, &[store]);
+    // A shell that takes no comments when it is typed into (zsh) would run them: nothing in them may do anything.
+    let harmless = |text: &str| text.chars().all(|each| each.is_ascii_alphanumeric() || " ,-".contains(each));
+    for comment in example.lines().iter().filter_map(|line| line.strip_prefix('#')) {
+        assert!(harmless(comment), "{comment}");
+    }
+    Some(tell(&example))
 }
 
-struct Server {
-    process: Child,
-    /// Kept open: the server would fail to print otherwise.
-    _output: BufReader<ChildStdout>,
-    lines: Vec<String>,
-}
+/// Runs the lines in one shell, as somebody would who pastes them.
+fn tell(example: &Example) -> Vec<Answer> {
+    const MARK: &str = "=== the next answer ===";
+    let curl_home = tempfile::tempdir().expect("a folder for curl's own settings");
+    fs::write(curl_home.path().join(".curlrc"), "max-time = 30\nnoproxy = *\n").expect("it can be written to");
+    // What starts another program than curl is tried elsewhere, if it can be tried at all.
+    let commands: Vec<&String> =
+        example.lines().iter().filter(|line| line.starts_with("curl ") || line.contains("$(curl ")).collect();
+    let script: String = commands.iter().map(|command| format!("echo '{MARK}'\n{command}\necho\n")).collect();
 
-impl Server {
-    fn start(example: &str, store: &str) -> Self {
-        let mut process = Command::new(built(example))
-            .args(["127.0.0.1:0", store])
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("an example runs");
-        let mut output = BufReader::new(process.stdout.take().expect("its output is ours"));
-        let mut lines = Vec::new();
-        loop {
-            let mut line = String::new();
-            let ended = output.read_line(&mut line).is_ok_and(|read| read == 0);
-            lines.push(line.trim_end().to_owned());
-            if ended || line.starts_with("# ctrl-c") {
-                break;
-            }
-        }
-        let server = Self { process, _output: output, lines };
-        assert!(server.lines[0].starts_with("listening on http://127.0.0.1:"), "{:?}", server.lines);
-        // A shell that takes no comments when it is typed into (zsh) would run them: nothing in them may do anything.
-        let harmless = |text: &str| text.chars().all(|each| each.is_ascii_alphanumeric() || " ,-".contains(each));
-        for comment in server.lines.iter().filter_map(|line| line.strip_prefix('#')) {
-            assert!(harmless(comment), "{comment}");
-        }
-        server
-    }
-
-    /// Runs the lines in one shell, as somebody would who pastes them.
-    fn tell(&self) -> Vec<Answer> {
-        const MARK: &str = "=== the next answer ===";
-        let curl_home = tempfile::tempdir().expect("a folder for curl's own settings");
-        fs::write(curl_home.path().join(".curlrc"), "max-time = 30\nnoproxy = *\n").expect("it can be written to");
-        let commands: Vec<&String> =
-            self.lines[1..].iter().filter(|line| !line.is_empty() && !line.starts_with('#')).collect();
-        let script: String = commands.iter().map(|command| format!("echo '{MARK}'\n{command}\necho\n")).collect();
-
-        let mut shell = Command::new("sh")
-            .env("CURL_HOME", curl_home.path())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("there is a shell");
-        shell.stdin.take().expect("its input is ours").write_all(script.as_bytes()).expect("it reads");
-        let output = shell.wait_with_output().expect("it ends");
-        let output = String::from_utf8(output.stdout).expect("the answers are text");
-        let answers: Vec<Answer> = output.split(MARK).skip(1).map(Answer::read).collect();
-        assert_eq!(answers.len(), commands.len(), "{output}");
-        answers
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        _ = self.process.kill();
-        _ = self.process.wait();
-    }
-}
-
-/// Where the example's program is, built if it has to be: `cargo test` does so by itself, `cargo test --test` does not.
-fn built(example: &str) -> String {
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.args(["build", "--quiet", "--message-format=json", "--example", example]);
-    if cfg!(feature = "full") {
-        cargo.arg("--all-features");
-    }
-    for (feature, is_on) in
-        [("redb", cfg!(feature = "redb")), ("redis", cfg!(feature = "redis")), ("postgres", cfg!(feature = "postgres"))]
-    {
-        if is_on {
-            cargo.args(["--features", feature]);
-        }
-    }
-    let output = cargo.current_dir(env!("CARGO_MANIFEST_DIR")).stderr(Stdio::inherit()).output().expect("cargo runs");
-    assert!(output.status.success(), "{example} does not build");
-    String::from_utf8_lossy(&output.stdout)
-        .lines()
-        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
-        .filter(|message| message["target"]["name"] == example && message["target"]["kind"][0] == "example")
-        .find_map(|message| message["executable"].as_str().map(str::to_owned))
-        .expect("cargo says where it put the example")
+    let mut shell = Command::new("sh")
+        .env("CURL_HOME", curl_home.path())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("there is a shell");
+    shell.stdin.take().expect("its input is ours").write_all(script.as_bytes()).expect("it reads");
+    let output = shell.wait_with_output().expect("it ends");
+    let output = String::from_utf8(output.stdout).expect("the answers are text");
+    let answers: Vec<Answer> = output.split(MARK).skip(1).map(Answer::read).collect();
+    assert_eq!(answers.len(), commands.len(), "{output}");
+    answers
 }
 
 /// What `curl -i` showed, or another command printed.

@@ -519,7 +519,7 @@ fn answer(port: u16, ask: &[u8], length: usize) -> Vec<u8> {
 }
 
 /// Where the first of these programs is: on the path, or where Debian keeps those of PostgreSQL.
-fn found(programs: &[&str], package: &str) -> PathBuf {
+pub fn found(programs: &[&str], package: &str) -> PathBuf {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let mut folders: Vec<PathBuf> = std::env::split_paths(&path).collect();
     let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten().map(|entry| entry.path().join("bin"));

@@ -4,6 +4,8 @@
 pub mod bodies;
 #[cfg(unix)]
 pub mod engines;
+#[cfg(unix)]
+pub mod example;
 pub mod leases;
 pub mod probe;
 pub mod spellings;
