@@ -14,6 +14,8 @@ mod time;
 mod token;
 
 pub(crate) use self::key::is_below;
+#[cfg(feature = "webdav")]
+pub(crate) use self::key::parent;
 pub use self::{
     holder::{HolderClaim, HolderProof, Owner, Principal},
     id::LockId,

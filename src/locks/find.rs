@@ -137,7 +137,7 @@ impl Locks {
         })
     }
 
-    pub(super) async fn found(&self, query: &LockQuery<'_>) -> Result<LockPage, Refusal> {
+    pub(crate) async fn found(&self, query: &LockQuery<'_>) -> Result<LockPage, Refusal> {
         let answer = self.store().find(query);
         let limit = self.limits().answer_within;
         self.answered_within(limit, "looking for locks", answer).await.map_err(|error| self.store_failed(error))

@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Write};
 
-/// Text that can stand between tags and between quotes. Characters that XML does not have (XML 1.0 section 2.2) become
+/// Text that is the same again as content and as an attribute's value. Characters that XML does not have (XML 1.0 section 2.2) become
 /// U+FFFD.
 pub(crate) struct Escaped<'a>(pub(crate) &'a str);
 
@@ -15,7 +15,8 @@ impl fmt::Display for Escaped<'_> {
                 '>' => f.write_str("&gt;")?,
                 '"' => f.write_str("&quot;")?,
                 '\'' => f.write_str("&#39;")?,
-                '\t' | '\n' | '\r' => f.write_char(character)?,
+                // As they are, an attribute's value would have them turned into spaces, a text into line feeds.
+                '\t' | '\n' | '\r' => write!(f, "&#{};", u32::from(character))?,
                 '\0'..' ' | '\u{FFFE}' | '\u{FFFF}' => f.write_char(char::REPLACEMENT_CHARACTER)?,
                 _ => f.write_char(character)?,
             }

@@ -1,19 +1,28 @@
 //! Sixth floor: [`DavLayer`], RFC 4918 locking for a WebDAV handler that knows nothing of locks (feature `webdav`).
 
+mod answer;
 mod body;
-#[allow(dead_code, reason = "what answers PROPFIND comes next")]
 mod discovery;
+mod entity_tags;
+mod exchange;
+mod gone;
+mod handler;
+mod head;
 mod layer;
-#[allow(dead_code, reason = "what answers LOCK comes next")]
+mod lock;
 mod lockinfo;
-#[allow(dead_code, reason = "what answers PROPFIND comes next")]
+mod look;
+mod mint;
 mod multistatus;
-#[allow(dead_code, reason = "what answers PROPPATCH comes next")]
+mod propfind;
 mod proppatch;
+mod read;
+mod refresh;
+mod refusal;
 mod service;
-#[allow(dead_code, reason = "what answers PROPFIND comes next")]
+mod unlock;
 mod wanted;
-#[allow(dead_code, reason = "what answers PROPFIND comes next")]
+mod write;
 mod xml;
 
 pub use self::{

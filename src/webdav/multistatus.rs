@@ -125,7 +125,7 @@ impl Response {
             && let Some(status) = dav_children(response, "status").next()
         {
             // What failed as a whole has no properties to put these beside.
-            read.status = status_of(status);
+            read.status = status_of(&status);
             return read;
         }
         for propstat in propstats {
@@ -135,7 +135,7 @@ impl Response {
             if !cut.properties.is_empty() {
                 read.cuts.push(cut);
             }
-            let ok = dav_children(propstat, "status").next().and_then(status_of) == Some(200);
+            let ok = dav_children(propstat, "status").next().and_then(|status| status_of(&status)) == Some(200);
             if ok && read.place.is_none() {
                 read.place = dav_children(propstat, "prop").next().map(|prop| Place::within(text, propstat, prop));
             }
@@ -213,8 +213,8 @@ impl Place {
 }
 
 /// The code in a `status` element: the second word of its line (RFC 4918 section 14.28).
-fn status_of(status: Node<'_, '_>) -> Option<u16> {
-    let line = text_of(&status);
+pub(super) fn status_of(status: &Node<'_, '_>) -> Option<u16> {
+    let line = text_of(status);
     let mut words = line.split_whitespace().skip_while(|word| word.starts_with("HTTP/"));
     words.next()?.parse().ok()
 }

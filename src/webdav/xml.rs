@@ -3,9 +3,14 @@
 //! A tree is only built of what [`scan`] has found to be cheap: then parsing takes time and memory in proportion to the
 //! length, whoever wrote the document.
 
-use std::{borrow::Cow, fmt};
+use std::{
+    borrow::Cow,
+    fmt::{self, Write},
+};
 
 use roxmltree::{Document, Error, Node, ParsingOptions};
+
+use crate::respond::Escaped;
 
 mod scan;
 #[cfg(test)]
@@ -227,19 +232,6 @@ pub(super) fn text_of(node: &Node<'_, '_>) -> String {
 /// Appends `text` so that it is the same again as content and as an attribute's value. What XML 1.0 cannot say becomes
 /// U+FFFD.
 pub(super) fn escape(out: &mut String, text: &str) {
-    for character in text.chars() {
-        match character {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            '\'' => out.push_str("&#39;"),
-            // As they are, a value would have them turned into spaces, a text into line feeds.
-            '\t' => out.push_str("&#9;"),
-            '\n' => out.push_str("&#10;"),
-            '\r' => out.push_str("&#13;"),
-            '\0'..='\x1F' | '\u{FFFE}' | '\u{FFFF}' => out.push('\u{FFFD}'),
-            _ => out.push(character),
-        }
-    }
+    // Writing to a string does not fail.
+    let _ = write!(out, "{}", Escaped(text));
 }

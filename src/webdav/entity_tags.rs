@@ -1,0 +1,63 @@
+//! The entity tags of `If`, asked from the handler: the half of the conditions that no store knows (RFC 4918 section 10.4).
+
+use http::HeaderValue;
+
+use super::{
+    exchange::Exchange,
+    handler::{Handler, Inner, Place},
+    look::Need,
+    refusal::Stop,
+};
+use crate::{
+    locks::{Refusal, RefusalCode},
+    request::{Conditions, RequestError, reference_path},
+};
+
+/// The most resources whose entity tags one request may ask for: each is a request to the handler.
+const MOST_RESOURCES: usize = 16;
+
+/// The conditions of a request, with those on entity tags decided.
+pub(super) struct Decided<'c> {
+    pub(super) conditions: Conditions<'c>,
+    /// What the target must have for the rest to hold: an `If-Match` for the handler.
+    pub(super) if_match: Option<HeaderValue>,
+}
+
+impl Exchange {
+    /// The conditions of the request. Where they speak of entity tags, the handler is asked for those.
+    pub(super) async fn decided<S, B>(&self, handler: &mut Handler<S>) -> Result<Decided<'_>, Stop<S::Fault>>
+    where
+        S: Inner<B>,
+    {
+        let conditions = self.locks.conditions(self.view(), self.caller.namespace().map(Into::into).as_ref())?;
+        if !conditions.has_entity_tags() {
+            return Ok(Decided { conditions, if_match: None });
+        }
+        let mut known: Vec<(Option<&[u8]>, Option<HeaderValue>)> = Vec::new();
+        for list in conditions.lists().iter().filter(|list| list.has_entity_tags()) {
+            if known.iter().any(|(tag, _)| *tag == list.tag()) {
+                continue;
+            }
+            if known.len() == MOST_RESOURCES {
+                let what = "resources in If whose entity tags matter";
+                return Err(Refusal::from(RequestError::TooMany { what, limit: MOST_RESOURCES }).into());
+            }
+            let path = list.tag().map(|tag| reference_path("If", tag)).transpose().map_err(Refusal::from)?;
+            let place = path.as_deref().map_or(Place::Target, |path| Place::Path(self.inside(path)));
+            let entity_tag = handler.look(&self.parts, place, Need::EntityTag).await.map_err(Stop::Failed)?.entity_tag;
+            known.push((list.tag(), entity_tag));
+        }
+        let if_match = conditions.sole_entity_tag().and_then(|tag| HeaderValue::from_bytes(tag.as_bytes()).ok());
+        let decided = conditions.decide_entity_tags(|list, tag| {
+            let known = known.iter().find(|(about, _)| *about == list.tag()).and_then(|(_, entity_tag)| entity_tag.as_ref());
+            known.is_some_and(|known| tag.matches(known.as_bytes()))
+        });
+        match decided {
+            Ok(conditions) => Ok(Decided { conditions, if_match }),
+            Err(_) => {
+                let why = "The resource does not have the entity tag that `If` asks for (RFC 4918 section 10.4).";
+                Err(Refusal::new(RefusalCode::ConditionFailed, why).into())
+            }
+        }
+    }
+}

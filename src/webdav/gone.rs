@@ -1,0 +1,96 @@
+//! `Remains`: after a DELETE, MOVE or COPY that succeeded in part (207), which locks are of resources that are gone.
+
+use http::{HeaderValue, Response, StatusCode, header};
+
+use super::{
+    exchange::Exchange,
+    handler::{Handler, Inner, Place, buffered},
+    lock::empty,
+    look::{Mapped, Need},
+    multistatus::Multistatus,
+    refusal::Stop,
+    service::Answer,
+    xml,
+};
+use crate::{
+    lock::{Gone, Lock, Reach, ResourceKey},
+    locks::Incident,
+    respond::ResponseBody,
+    store::Permit,
+};
+
+/// The locks that the write answered for, and that would all have ended with its success.
+pub(super) struct Remains {
+    roots: Vec<ResourceKey<'static>>,
+}
+
+impl Remains {
+    /// Those of `answered` that go with `gone`; nothing where there are none.
+    pub(super) fn of(answered: &[Lock], gone: &[Gone<'_>]) -> Option<Self> {
+        let mut roots: Vec<_> =
+            answered.iter().map(Lock::root).filter(|root| gone.iter().any(|gone| gone.takes(root))).cloned().collect();
+        roots.dedup();
+        (!roots.is_empty()).then_some(Self { roots })
+    }
+
+    /// Ends the locks of what is gone. What the multistatus names as failed is there still, and so is all above it (RFC
+    /// 4918 section 9.6.1); of the others the handler is asked.
+    pub(super) async fn clear<S, B>(
+        self,
+        exchange: &Exchange,
+        handler: &mut Handler<S>,
+        permit: &Permit,
+        response: Response<S::ResBody>,
+    ) -> Answer<S, B>
+    where
+        S: Inner<B>,
+    {
+        let response = match buffered(response, exchange.settings.multistatus).await {
+            Ok(response) => response,
+            // Nobody knows what is in it: the locks expire.
+            Err(unread) => return Ok(empty(unread.status())),
+        };
+        let failed = failed(exchange, response.body());
+        let mut gone = Vec::new();
+        for root in self.roots {
+            if failed.iter().any(|failed| *failed == root || failed.is_below(&root)) {
+                continue;
+            }
+            let uri = root.uri().into_owned();
+            let place = Place::Path(exchange.inside(&uri));
+            let look = handler.look(&exchange.parts, place, Need::Existence).await.map_err(Stop::Failed)?;
+            if look.mapped == Mapped::No {
+                gone.push(Gone { key: root, reach: Reach::At });
+            }
+        }
+        if !gone.is_empty() {
+            let limit = exchange.locks.limits().answer_within;
+            let cleared = exchange.locks.store().clear(&gone, permit.id());
+            let what = "ending the locks of what is gone";
+            if let Err(error) = exchange.locks.answered_within(limit, what, cleared).await {
+                for gone in &gone {
+                    exchange.locks.report(&Incident::LocksLeft { path: gone.key.path(), error: &error });
+                }
+            }
+        }
+        Ok(response.map(ResponseBody::own))
+    }
+}
+
+/// The resources that a multistatus names as failed.
+fn failed(exchange: &Exchange, body: &[u8]) -> Vec<ResourceKey<'static>> {
+    let Some(multistatus) = xml::decode(body).ok().and_then(|text| Multistatus::read(&text).ok()) else { return Vec::new() };
+    let failed = multistatus.responses().iter().filter(|response| response.status().is_some_and(|status| status >= 300));
+    let hrefs = failed.flat_map(super::multistatus::Response::hrefs);
+    hrefs.filter_map(|href| exchange.keys_of_href(href)).flatten().collect()
+}
+
+/// An answer of the layer's own with a multistatus.
+pub(super) fn multistatus<B>(text: String) -> Response<ResponseBody<B>> {
+    let mut answer = Response::new(ResponseBody::own(text));
+    *answer.status_mut() = StatusCode::MULTI_STATUS;
+    let headers = answer.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/xml; charset=utf-8"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    answer
+}

@@ -1,0 +1,229 @@
+//! LOCK: a new lock, on a resource that is there or on one that is made for it (RFC 4918 section 9.10).
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, Response, StatusCode, header};
+
+use super::{
+    RequestBody,
+    discovery::{ActiveLock, lock_discovery, prop_document},
+    exchange::Exchange,
+    handler::{Handler, Inner, Lapsed, Place, inner},
+    head::{depth_of_lock, timeout},
+    lockinfo::{LockInfo, LockInfoError},
+    look::{Mapped, Need},
+    mint::Ending,
+    refresh,
+    refusal::{Refused, Stop},
+    service::Answer,
+    xml::XmlError,
+};
+use crate::{
+    lock::{Depth, Lock, LockToken, ResourceKey, Target, rules},
+    locks::{Demand, LockRequest, Locks, Refusal, RefusalCode},
+    respond::{Precondition, ResponseBody},
+    store::{Admitted, Permit, Span},
+};
+
+/// Answers a LOCK. Without a body it refreshes; a lock is never made by it (section 7.7).
+pub(super) async fn lock<S, B>(exchange: &Exchange, handler: &mut Handler<S>, body: B) -> Answer<S, B>
+where
+    S: Inner<B>,
+    B: http_body::Body,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let body = exchange.read(body, exchange.locks.limits().body).await?;
+    if body.is_empty() {
+        return refresh::refresh(exchange, handler).await;
+    }
+    let info = LockInfo::read(&body).map_err(refuse_body)?;
+    let depth = depth_of_lock(exchange.headers())?;
+    let key = exchange.key()?;
+    let decided = exchange.decided(handler).await?;
+
+    let look = handler.look(&exchange.parts, Place::Target, Need::Existence).await.map_err(Stop::Failed)?;
+    match look.mapped {
+        // Whoever may not look at it may not lock it either, and is told by the handler, not by us.
+        Mapped::Unknown(status @ (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)) => Ok(empty(status)),
+        Mapped::Yes | Mapped::Unknown(_) => {
+            exchange.pass(handler, decided).await?;
+            handler.rest();
+            let new = NewLock { info, depth, key, within: None };
+            let (lock, undo) = new.acquire(exchange).await?;
+            let token = undo.keep();
+            Ok(granted(exchange, &lock, token, StatusCode::OK))
+        }
+        Mapped::No => {
+            // A PUT of the new member is what it comes to, so that is what has to be admitted.
+            let conditions = decided.conditions.without_lock_token();
+            handler.rest();
+            let target = [Target::write_member(key.clone())];
+            let verdict = exchange.locks.judge_write(exchange.view(), &key, &target, &conditions, Demand::None).settled();
+            let Admitted { permit, .. } =
+                verdict.await.map_err(|refusal| Refused::blocked(refusal.clone(), why(&refusal, &key, depth), exchange))?;
+            let new = NewLock { info, depth, key, within: Some(&permit) };
+            let (lock, undo) = new.acquire(exchange).await?;
+            create(exchange, handler, &permit, &lock, undo).await
+        }
+    }
+}
+
+/// What stands in the way of a lock on `key`: another lock, or the token of the collection that would get a new member.
+fn why(refusal: &Refusal, key: &ResourceKey<'_>, depth: Depth) -> Precondition {
+    let conflicts = |lock: &crate::locks::LockView| {
+        let root = ResourceKey::from_canonical(lock.resource.as_str());
+        let key = ResourceKey::from_canonical(key.path());
+        rules::overlap((&root, lock.depth), (&key, depth))
+    };
+    if refusal.locks().iter().any(conflicts) { Precondition::NoConflictingLock } else { Precondition::LockTokenSubmitted }
+}
+
+/// Makes the resource that was locked: an empty one, unless it is there by now.
+async fn create<S, B>(
+    exchange: &Exchange,
+    handler: &mut Handler<S>,
+    permit: &Permit,
+    lock: &Lock,
+    undo: Undo,
+) -> Answer<S, B>
+where
+    S: Inner<B>,
+{
+    let mut put = inner(&exchange.parts, Method::PUT, Place::Target, RequestBody::own(Bytes::new()))
+        .ok_or_else(|| Refusal::bad_request("no resource can be made here"))?;
+    put.headers_mut().insert(header::IF_NONE_MATCH, HeaderValue::from_static("*"));
+    put.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(0));
+    let made = match handler.call_under(permit, put).await {
+        Ok(made) => made.map_err(Stop::Failed)?,
+        Err(Lapsed) => return Err(Refusal::lease_lapsed().into()),
+    };
+    match made.status() {
+        status if status.is_success() => Ok(granted(exchange, lock, undo.keep(), StatusCode::CREATED)),
+        StatusCode::PRECONDITION_FAILED => Ok(granted(exchange, lock, undo.keep(), StatusCode::OK)),
+        status => {
+            undo.now().await;
+            let mut answer = made.map(ResponseBody::passed);
+            // A collection on the way is missing (section 9.10.6), whatever the handler calls it.
+            if status == StatusCode::NOT_FOUND {
+                *answer.status_mut() = StatusCode::CONFLICT;
+            }
+            Ok(answer)
+        }
+    }
+}
+
+/// A lock to be acquired.
+struct NewLock<'l> {
+    info: LockInfo,
+    depth: Depth,
+    key: ResourceKey<'static>,
+    within: Option<&'l Permit>,
+}
+
+impl NewLock<'_> {
+    async fn acquire(self, exchange: &Exchange) -> Result<(Lock, Undo), Refused> {
+        let ending = if exchange.parts.uri.path().ends_with('/') { Ending::Slash } else { Ending::Name };
+        let (id, token) = exchange.settings.mint.make(ending);
+        let mut owner = exchange.caller.owner();
+        if let Some(xml) = &self.info.owner {
+            owner = owner.xml(xml);
+        }
+        let request = LockRequest::on(self.info.scope, self.key)
+            .depth(self.depth)
+            .owner(owner)
+            .propose_id(id)
+            .propose_token(token)
+            .within(self.within.and_then(Permit::id));
+        let request = match timeout(exchange.headers()) {
+            Span::For(span) => request.lifetime(span),
+            Span::Endless => request.endless(),
+            Span::Same => request,
+        };
+        let mut undo = Undo { locks: exchange.locks.clone(), token: Some(token) };
+        match exchange.locks.acquire_for(&exchange.caller, request).await {
+            Ok(granted) => Ok((granted.lock().clone(), undo)),
+            Err(refusal) => {
+                // A store that could not answer may have granted it all the same.
+                if refusal.code() != RefusalCode::StoreUnavailable {
+                    undo.token = None;
+                }
+                Err(Refused::blocked(refusal, Precondition::NoConflictingLock, exchange))
+            }
+        }
+    }
+}
+
+/// Ends a lock that nobody was told of: the request was dropped, or its resource could not be made.
+struct Undo {
+    locks: Locks,
+    token: Option<LockToken>,
+}
+
+impl Undo {
+    fn keep(mut self) -> LockToken {
+        self.token.take().expect("kept once")
+    }
+
+    /// Ends it before the answer. Should that fail, it is tried again behind it.
+    async fn now(mut self) {
+        if let Some(token) = self.token
+            && self.locks.release(token).await.is_ok()
+        {
+            self.token = None;
+        }
+    }
+}
+
+impl Drop for Undo {
+    fn drop(&mut self) {
+        if let Some(token) = self.token.take() {
+            self.locks.release_behind(token);
+        }
+    }
+}
+
+/// The answer to a LOCK that was granted: the lock, and its token in a header field (section 9.10.1).
+fn granted<B>(exchange: &Exchange, lock: &Lock, token: LockToken, status: StatusCode) -> Response<ResponseBody<B>> {
+    let mut answer = shown(exchange, lock, token);
+    *answer.status_mut() = status;
+    if let Ok(mut value) = HeaderValue::try_from(format!("<{}>", token.urn())) {
+        value.set_sensitive(true);
+        answer.headers_mut().insert("lock-token", value);
+    }
+    answer
+}
+
+/// The state of a lock, for its holder.
+pub(super) fn shown<B>(exchange: &Exchange, lock: &Lock, token: LockToken) -> Response<ResponseBody<B>> {
+    let view = exchange.locks.own_view(&exchange.caller, lock);
+    let href = exchange.href(&view);
+    let discovery = lock_discovery([ActiveLock { view: &view, token: Some(token), href: &href }]);
+    let mut answer = Response::new(ResponseBody::own(prop_document(&discovery)));
+    let headers = answer.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/xml; charset=utf-8"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    answer
+}
+
+/// An answer that is a status.
+pub(super) fn empty<B>(status: StatusCode) -> Response<ResponseBody<B>> {
+    let mut answer = Response::new(ResponseBody::own(Bytes::new()));
+    *answer.status_mut() = status;
+    answer.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    answer
+}
+
+fn refuse_body(error: LockInfoError) -> Refused {
+    match error {
+        LockInfoError::Xml(error) => refuse_xml(&error),
+        LockInfoError::Missing(_) => Refused::plain(Refusal::bad_request(error.to_string())),
+        LockInfoError::Unsupported(_) => Refused::plain(Refusal::new(RefusalCode::Unprocessable, error.to_string())),
+    }
+}
+
+/// A body that is not read: malformed, or with a DTD.
+pub(super) fn refuse_xml(error: &XmlError) -> Refused {
+    match error {
+        XmlError::ExternalEntity => Refused::over(Refusal::forbidden(error.to_string()), Precondition::NoExternalEntities),
+        _ => Refused::plain(Refusal::bad_request(error.to_string())),
+    }
+}

@@ -1,0 +1,119 @@
+//! `Look`: what the handler says of a resource, asked on behalf of the caller: by HEAD, and where that does not say, by
+//! PROPFIND.
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, StatusCode, header, request::Parts};
+
+use super::{
+    RequestBody,
+    handler::{Handler, Inner, Place, buffered, inner},
+    multistatus::status_of,
+    xml::{self, Source, dav_children, text_of},
+};
+
+/// What is known of a resource.
+pub(super) struct Look {
+    /// Whether there is one.
+    pub(super) mapped: Mapped,
+    /// Its entity tag.
+    pub(super) entity_tag: Option<HeaderValue>,
+}
+
+/// Whether a URL is that of a resource.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mapped {
+    Yes,
+    No,
+    /// The handler does not say, but answers this.
+    Unknown(StatusCode),
+}
+
+/// What is asked of a resource.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Need {
+    /// Whether it exists.
+    Existence,
+    /// Its entity tag too.
+    EntityTag,
+}
+
+impl Look {
+    const fn unknown(status: StatusCode) -> Self {
+        Self { mapped: Mapped::Unknown(status), entity_tag: None }
+    }
+
+    /// What a status alone says.
+    const fn by(status: StatusCode) -> Self {
+        let missing = matches!(status, StatusCode::NOT_FOUND | StatusCode::GONE);
+        Self { mapped: if missing { Mapped::No } else { Mapped::Unknown(status) }, entity_tag: None }
+    }
+}
+
+impl<S> Handler<S> {
+    /// Asks what there is at `place`.
+    pub(super) async fn look<B>(&mut self, parts: &Parts, place: Place<'_>, need: Need) -> Result<Look, S::Fault>
+    where
+        S: Inner<B>,
+    {
+        let Some(question) = inner(parts, Method::HEAD, place, RequestBody::own(Bytes::new())) else {
+            return Ok(Look::unknown(StatusCode::BAD_REQUEST));
+        };
+        let head = self.call(question).await?;
+        let status = head.status();
+        let entity_tag = head.headers().get(header::ETAG).cloned();
+        drop(head);
+        match status {
+            StatusCode::NOT_FOUND | StatusCode::GONE | StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+                Ok(Look::by(status))
+            }
+            _ if status.is_success() && (need == Need::Existence || entity_tag.is_some()) => {
+                Ok(Look { mapped: Mapped::Yes, entity_tag })
+            }
+            _ => {
+                let found = self.propfind(parts, place).await?;
+                Ok(if status.is_success() { Look { mapped: Mapped::Yes, ..found } } else { found })
+            }
+        }
+    }
+
+    async fn propfind<B>(&mut self, parts: &Parts, place: Place<'_>) -> Result<Look, S::Fault>
+    where
+        S: Inner<B>,
+    {
+        const QUESTION: &str = "<?xml version=\"1.0\" encoding=\"utf-8\"?>\n<D:propfind xmlns:D=\"DAV:\"><D:prop>\
+                                <D:resourcetype/><D:getetag/></D:prop></D:propfind>\n";
+        /// More than one resource needs.
+        const MOST: usize = 64 * 1024;
+
+        let method = Method::from_bytes(b"PROPFIND").expect("it is a token");
+        let Some(mut question) = inner(parts, method, place, RequestBody::own(QUESTION)) else {
+            return Ok(Look::unknown(StatusCode::BAD_REQUEST));
+        };
+        let headers = question.headers_mut();
+        headers.insert("depth", HeaderValue::from_static("0"));
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/xml; charset=utf-8"));
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(QUESTION.len()));
+        let answer = self.call(question).await?;
+        let status = answer.status();
+        if status != StatusCode::MULTI_STATUS {
+            return Ok(Look::by(status));
+        }
+        let answer = buffered(answer, MOST).await.ok();
+        Ok(answer.and_then(|answer| read(answer.body())).unwrap_or(Look::unknown(status)))
+    }
+}
+
+/// What the multistatus for one resource says of it.
+fn read(body: &[u8]) -> Option<Look> {
+    let text = xml::decode(body).ok()?;
+    let document = xml::parse_from(Source::Handler, &text).ok()?;
+    let response = dav_children(xml::root(&document, "multistatus").ok()?, "response").next()?;
+    if let Some(status) = dav_children(response, "status").next() {
+        let status = status_of(&status).and_then(|status| StatusCode::from_u16(status).ok())?;
+        return Some(if status.is_success() { Look { mapped: Mapped::Yes, entity_tag: None } } else { Look::by(status) });
+    }
+    let properties = dav_children(response, "propstat").flat_map(|propstat| dav_children(propstat, "prop"));
+    let entity_tag = properties.flat_map(|prop| dav_children(prop, "getetag")).map(|tag| text_of(&tag)).next();
+    let entity_tag = entity_tag.and_then(|tag| HeaderValue::try_from(tag.trim()).ok()).filter(|tag| !tag.is_empty());
+    Some(Look { mapped: Mapped::Yes, entity_tag })
+}

@@ -1,0 +1,181 @@
+//! PROPFIND: the handler's answer, with the lock properties in it (RFC 4918 sections 9.1, 15.8 and 15.10).
+
+use std::collections::{HashMap, HashSet};
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Request, Response, StatusCode, header};
+
+use super::{
+    RequestBody,
+    answer::any,
+    discovery::{ActiveLock, lock_discovery},
+    exchange::Exchange,
+    handler::{Handler, Inner, Unread, buffered},
+    head::{Reach, reach},
+    lock::{empty, refuse_xml},
+    multistatus::Multistatus,
+    refusal::{Refused, Stop},
+    service::Answer,
+    wanted::{Form, Wanted},
+    xml,
+};
+use crate::{
+    lock::{Lock, LockState, LockToken, ResourceKey, parent, rules},
+    locks::{LockView, Refusal},
+    respond::{Precondition, ResponseBody},
+    store::LockQuery,
+};
+
+/// Answers a PROPFIND.
+pub(super) async fn propfind<S, B>(exchange: &Exchange, handler: &mut Handler<S>, body: B) -> Answer<S, B>
+where
+    S: Inner<B>,
+    B: http_body::Body,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let body = exchange.read(body, exchange.settings.body).await?;
+    let wanted = Wanted::read(&body).map_err(|error| refuse_xml(&error))?;
+    let decided = exchange.decided(handler).await?;
+    exchange.pass(handler, decided).await?;
+
+    let response = handler.call(question(exchange, body)).await.map_err(Stop::Failed)?;
+    let coded = response.headers().get(header::CONTENT_ENCODING).is_some_and(|coding| coding != "identity");
+    if response.status() != StatusCode::MULTI_STATUS || coded {
+        return Ok(any(response).map(ResponseBody::passed));
+    }
+    let response = match buffered(response, exchange.settings.multistatus).await {
+        Ok(response) => response,
+        Err(Unread::TooLong) if reach(exchange.headers()) == Reach::Everything => {
+            let why = "All below is too much to list: list it level by level (RFC 4918 section 9.1).";
+            return Err(Refused::over(Refusal::forbidden(why), Precondition::PropfindFiniteDepth).into());
+        }
+        Err(unread) => return Ok(empty(unread.status())),
+    };
+    let (mut head, bytes) = response.into_parts();
+    // What is no multistatus is passed on as it came: it is the handler's word.
+    let Ok(text) = xml::decode(&bytes) else { return Ok(Response::from_parts(head, ResponseBody::own(bytes))) };
+    let Ok(multistatus) = Multistatus::read(&text) else {
+        drop(text);
+        return Ok(Response::from_parts(head, ResponseBody::own(bytes)));
+    };
+    let places: Vec<Vec<ResourceKey<'static>>> = multistatus
+        .responses()
+        .iter()
+        .map(|response| {
+            let first = response.hrefs().first();
+            first.and_then(|href| exchange.keys_of_href(href)).into_iter().flatten().collect()
+        })
+        .collect();
+    let shown = if wanted.lock_discovery == Form::Value { Shown::find(exchange, &places).await? } else { Shown::default() };
+    let text = multistatus.apply(&text, wanted, |at| shown.on(&places[at]));
+
+    for of_the_old in ["content-length", "content-md5", "content-digest", "repr-digest", "digest", "etag"] {
+        head.headers.remove(HeaderName::from_static(of_the_old));
+    }
+    head.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(text.len()));
+    Ok(Response::from_parts(head, ResponseBody::own(text)))
+}
+
+/// The client's request, for the handler: without conditions, and for an answer that can be read.
+fn question<B>(exchange: &Exchange, body: Bytes) -> Request<RequestBody<B>> {
+    let mut request = exchange.copy(RequestBody::own(body));
+    let headers = request.headers_mut();
+    for name in ["accept-encoding", "range", "if-range"] {
+        headers.remove(name);
+    }
+    request
+}
+
+/// The locks that the resources of a listing have, as the caller may see them.
+#[derive(Default)]
+struct Shown {
+    locks: Vec<Seen>,
+    by_root: HashMap<ResourceKey<'static>, Vec<usize>>,
+}
+
+struct Seen {
+    lock: Lock,
+    view: LockView,
+    token: Option<LockToken>,
+    href: String,
+}
+
+impl Shown {
+    /// Finds them: those that cover the target, whose members they may cover too, and those rooted below it.
+    async fn find(exchange: &Exchange, places: &[Vec<ResourceKey<'static>>]) -> Result<Self, Refusal> {
+        /// Locks that a store is asked for at once.
+        const PAGE: usize = 1_000;
+
+        let target = exchange.key()?;
+        let reach = reach(exchange.headers());
+        let mut queries = vec![LockQuery::covering(target.borrowed()).limit(PAGE)];
+        if reach != Reach::Itself {
+            queries.push(LockQuery::at_or_below(target.borrowed()).limit(PAGE));
+        }
+        let mut asked: HashSet<&ResourceKey<'_>> = HashSet::from([&target]);
+        let mut roots: HashSet<ResourceKey<'_>> = HashSet::new();
+        for key in places.iter().flatten() {
+            roots.extend(upwards(key));
+            // A handler may list what is somewhere else.
+            if (reach == Reach::Itself || !key.is_below(&target)) && asked.insert(key) {
+                queries.push(LockQuery::covering(key.borrowed()).limit(PAGE));
+            }
+        }
+        let (mut known, mut locks) = (HashSet::new(), Vec::new());
+        for mut query in queries {
+            loop {
+                let page = exchange.locks.found(&query).await?;
+                for lock in page.locks {
+                    // Of a million locks below, those are kept that something in the listing has.
+                    let has = roots.contains(lock.root()) && lock.state() != LockState::Pending && known.insert(lock.id());
+                    let view = if has { exchange.locks.view(&exchange.caller, &lock) } else { None };
+                    if let Some(view) = view {
+                        locks.push(Seen { token: exchange.token_of(&lock), href: exchange.href(&view), view, lock });
+                    }
+                }
+                match page.next {
+                    Some(next) => query = query.after(next),
+                    None => break,
+                }
+            }
+        }
+        // Clients that keep one lock of a resource keep the last: let that be the caller's own.
+        locks.sort_by_key(|seen| seen.token.is_some());
+        let mut by_root: HashMap<ResourceKey<'static>, Vec<usize>> = HashMap::new();
+        for (at, seen) in locks.iter().enumerate() {
+            by_root.entry(seen.lock.root().clone()).or_default().push(at);
+        }
+        Ok(Self { locks, by_root })
+    }
+
+    /// The `lockdiscovery` of a resource.
+    fn on(&self, keys: &[ResourceKey<'static>]) -> String {
+        // A map of keys for any lifetime, to look into it with shorter ones.
+        let by_root: &HashMap<ResourceKey<'_>, Vec<usize>> = &self.by_root;
+        let mut covering: Vec<usize> = Vec::new();
+        for key in keys {
+            for at in upwards(key).filter_map(|root| by_root.get(&root)).flatten() {
+                let lock = &self.locks[*at].lock;
+                if rules::covers(lock.root(), lock.depth(), key) {
+                    covering.push(*at);
+                }
+            }
+        }
+        covering.sort_unstable();
+        covering.dedup();
+        let active = covering.into_iter().map(|at| &self.locks[at]);
+        lock_discovery(active.map(|seen| ActiveLock { view: &seen.view, token: seen.token, href: &seen.href }))
+    }
+}
+
+/// A resource, and all that it lies below.
+fn upwards<'k>(key: &'k ResourceKey<'_>) -> impl Iterator<Item = ResourceKey<'k>> {
+    let paths = std::iter::successors(Some(key.path()), |path| parent(path));
+    paths.map(|path| {
+        let above = ResourceKey::from_canonical(path);
+        match key.namespace() {
+            Some(namespace) => above.in_namespace(namespace),
+            None => above,
+        }
+    })
+}

@@ -1,0 +1,52 @@
+//! LOCK without a body: a lock lives on (RFC 4918 section 9.10.2).
+
+use super::{
+    exchange::Exchange,
+    handler::{Handler, Inner},
+    head::timeout,
+    lock::shown,
+    refusal::{Refused, Stop},
+    service::Answer,
+};
+use crate::{
+    locks::{Named, Refusal, RefusalCode},
+    respond::Precondition,
+};
+
+/// Refreshes the one lock that `If` names, through any resource that it covers.
+pub(super) async fn refresh<S, B>(exchange: &Exchange, handler: &mut Handler<S>) -> Answer<S, B>
+where
+    S: Inner<B>,
+{
+    let decided = exchange.decided(handler).await?;
+    let conditions = &decided.conditions;
+    let token = match conditions.tokens() {
+        _ if conditions.lists().is_empty() => {
+            let why = "A LOCK without a body refreshes a lock, whose token stands in `If` (RFC 4918 section 9.10.2).";
+            return Err(Refusal::bad_request(why).into());
+        }
+        [token] => *token,
+        // Whatever it names is no lock of ours.
+        [] => {
+            let refusal = Refusal::new(RefusalCode::LockLost, "`If` names no lock that is known here.");
+            return Err(Refused::over(refusal, Precondition::LockTokenMatchesRequestUri).into());
+        }
+        _ => return Err(Refusal::bad_request("A refresh names one lock (RFC 4918 section 9.10.2).").into()),
+    };
+    exchange.pass(handler, decided).await.map_err(unmatched)?;
+    handler.rest();
+    let named = Named::token(token).at(exchange.key()?);
+    let refreshed = exchange.locks.refresh_for(&exchange.caller, named, timeout(exchange.headers())).await;
+    let lock = refreshed.map_err(Stop::from).map_err(unmatched)?.lock;
+    Ok(shown(exchange, &lock, token))
+}
+
+/// A token that does not cover the request URI, whichever check found out.
+pub(super) fn unmatched<E>(stop: Stop<E>) -> Stop<E> {
+    match stop {
+        Stop::Refused(refused) if matches!(refused.refusal().code(), RefusalCode::LockLost | RefusalCode::NotCovered) => {
+            Refused::over(refused.refusal().clone(), Precondition::LockTokenMatchesRequestUri).into()
+        }
+        stop => stop,
+    }
+}

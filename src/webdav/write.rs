@@ -1,0 +1,184 @@
+//! Every other write: conditions, then locks, then the handler, then the locks of what is gone.
+
+use http::{HeaderValue, Method, StatusCode, header};
+
+use super::{
+    RequestBody,
+    answer::forwarded,
+    exchange::Exchange,
+    gone::{self, Remains},
+    handler::{Handler, Inner, Lapsed, Place},
+    head::{Overwrite, overwrite},
+    lock::refuse_xml,
+    look::{Mapped, Need},
+    proppatch::Patch,
+    refusal::{Refused, Stop},
+    service::Answer,
+};
+use crate::{
+    lock::{Depth, Gone, Membership},
+    locks::{Demand, Refusal, RefusalCode},
+    middleware::{Admission, After},
+    request::{Conditions, Targets, destination_path, gone, targets},
+    respond::{Precondition, ResponseBody},
+    store::{Admitted, Permit},
+};
+
+/// Lets a write through to the handler, if the locks do.
+pub(super) async fn write<S, B>(exchange: &mut Exchange, handler: &mut Handler<S>, body: B) -> Answer<S, B>
+where
+    S: Inner<B>,
+    B: http_body::Body,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let Go { admitted, if_match, after, remains } = decide(exchange, handler).await?;
+    let is_patch = exchange.parts.method.as_str() == "PROPPATCH";
+    let body = if is_patch {
+        let bytes = exchange.read(body, exchange.settings.body).await?;
+        let patch = Patch::read(&bytes).map_err(|error| refuse_xml(&error))?;
+        if patch.touches_lock_properties() {
+            return Ok(gone::multistatus(patch.refusal(exchange.parts.uri.path())));
+        }
+        RequestBody::own(bytes)
+    } else {
+        RequestBody::passed(body)
+    };
+
+    // The handler may have to be asked what is left, on behalf of the same caller.
+    let mut request = if remains.is_some() { exchange.copy(body) } else { exchange.take(body) };
+    let headers = request.headers_mut();
+    if let Some(if_match) = if_match
+        && !headers.contains_key(header::IF_MATCH)
+    {
+        headers.insert(header::IF_MATCH, if_match);
+    }
+    if admitted.answered.is_some() {
+        request.extensions_mut().insert(Admission::of(&admitted));
+    }
+
+    let permit = &admitted.permit;
+    let response = match handler.call_under(permit, request).await {
+        Ok(response) => response.map_err(Stop::Failed)?,
+        Err(Lapsed) => return Err(Refusal::lease_lapsed().into()),
+    };
+    let response = forwarded(&exchange.parts.method, response);
+    if response.status() == StatusCode::MULTI_STATUS
+        && let Some(remains) = remains
+    {
+        return remains.clear(exchange, handler, permit, response).await;
+    }
+    if let Some(after) = after.filter(|_| After::is_due(response.status()))
+        && let Err(error) = after.clear(permit.id()).await
+    {
+        after.failed(&error);
+    }
+    // The permit is held until here: nobody is granted what is still being cleared.
+    drop(admitted);
+    Ok(response.map(ResponseBody::passed))
+}
+
+/// A write that may go on.
+struct Go {
+    admitted: Admitted,
+    if_match: Option<HeaderValue>,
+    /// What ends once it has succeeded.
+    after: Option<Box<After>>,
+    /// What may end once it has succeeded in part.
+    remains: Option<Remains>,
+}
+
+async fn decide<S, B>(exchange: &Exchange, handler: &mut Handler<S>) -> Result<Go, Stop<S::Fault>>
+where
+    S: Inner<B>,
+{
+    let method = &exchange.parts.method;
+    let decided = exchange.decided(handler).await?;
+    let mut if_match = decided.if_match;
+    let conditions = decided.conditions;
+    let namespace = exchange.caller.namespace().map(Into::into);
+    let mut targets =
+        targets(exchange.view(), &*exchange.locks.policy().resolver, namespace.as_ref()).map_err(Refusal::from)?;
+    let forbidden = overwrite(exchange.headers()) == Overwrite::Forbidden && matches!(method.as_str(), "COPY" | "MOVE");
+    if forbidden {
+        targets = targets.overwriting_nothing();
+    }
+
+    let refusal = match judge(exchange, handler, &targets, &conditions).await? {
+        Ok(admitted) => return Ok(go(exchange, admitted, if_match, &targets)),
+        Err(refusal) => refusal,
+    };
+    if forbidden && refusal.status() == StatusCode::LOCKED && is_occupied(exchange, handler).await? {
+        // It would change nothing, whatever is locked (section 10.6).
+        let why = "There is a resource at the destination, and `Overwrite: F` forbids to replace it.";
+        return Err(Refusal::new(RefusalCode::ConditionFailed, why).into());
+    }
+    // Only now is it worth a request to know whether the collection gets a new member.
+    if may_be_of_membership(&refusal, method, &targets)
+        && handler.look(&exchange.parts, Place::Target, Need::Existence).await.map_err(Stop::Failed)?.mapped == Mapped::Yes
+    {
+        let targets = targets.existing();
+        match judge(exchange, handler, &targets, &conditions).await? {
+            Ok(admitted) => {
+                // Should it be deleted meanwhile, this must not make it anew.
+                if_match = if_match.or(Some(HeaderValue::from_static("*")));
+                return Ok(go(exchange, admitted, if_match, &targets));
+            }
+            Err(refusal) => return Err(blocked(refusal, exchange)),
+        }
+    }
+    Err(blocked(refusal, exchange))
+}
+
+fn go(exchange: &Exchange, admitted: Admitted, if_match: Option<HeaderValue>, targets: &Targets<'_>) -> Go {
+    let answered = admitted.answered.as_deref().unwrap_or_default();
+    let gone = gone(&exchange.parts.method, targets);
+    let gone: Vec<_> = gone.into_iter().map(|gone| Gone { key: gone.key.into_owned(), ..gone }).collect();
+    let remains = Remains::of(answered, &gone);
+    Go { after: After::of(&exchange.locks, answered, gone), remains, admitted, if_match }
+}
+
+fn blocked<E>(refusal: Refusal, exchange: &Exchange) -> Stop<E> {
+    Refused::blocked(refusal, Precondition::LockTokenSubmitted, exchange).into()
+}
+
+/// What the locks say. A service error is passed on.
+async fn judge<S, B>(
+    exchange: &Exchange,
+    handler: &mut Handler<S>,
+    targets: &Targets<'_>,
+    conditions: &Conditions<'_>,
+) -> Result<Result<Admitted, Refusal>, Stop<S::Fault>>
+where
+    S: Inner<B>,
+{
+    // Before the write counts as in flight: others may wait for that to end, and hold what this would wait for.
+    handler.prepare().await.map_err(Stop::Failed)?;
+    let Some(first) = targets.first() else {
+        // The resolver says that this changes nothing that can be locked.
+        return Ok(Ok(Admitted { permit: Permit::unguarded(0), answered: None }));
+    };
+    Ok(exchange.locks.judge_write(exchange.view(), &first.key, targets, conditions, Demand::None).settled().await)
+}
+
+/// Whether a refusal may come from nothing but a depth-zero lock on the parent, which an existing target does not concern.
+fn may_be_of_membership(refusal: &Refusal, method: &Method, targets: &Targets<'_>) -> bool {
+    if refusal.status() != StatusCode::LOCKED || !matches!(*method, Method::PUT | Method::PATCH) {
+        return false;
+    }
+    let parents = |path: &str| {
+        let changed = targets.of_target().iter().filter(|target| target.membership == Membership::Changed);
+        changed.filter_map(|target| target.key.parent_path()).any(|parent| parent == path)
+    };
+    refusal.is_bare() || refusal.locks().iter().any(|lock| lock.depth == Depth::Zero && parents(&lock.resource))
+}
+
+/// Whether there is a resource at the destination.
+async fn is_occupied<S, B>(exchange: &Exchange, handler: &mut Handler<S>) -> Result<bool, Stop<S::Fault>>
+where
+    S: Inner<B>,
+{
+    let Ok(Some(path)) = destination_path(exchange.headers()) else { return Ok(false) };
+    let place = Place::Path(exchange.inside(&path));
+    let look = handler.look(&exchange.parts, place, Need::Existence).await.map_err(Stop::Failed)?;
+    Ok(look.mapped == Mapped::Yes)
+}
