@@ -59,7 +59,8 @@ pub struct Owner {
     /// A name for people.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<Arc<str>>,
-    /// The content of a WebDAV `owner` element, exactly as it was sent (RFC 4918 section 14.17).
+    /// A whole WebDAV `owner` element that declares its own namespaces, its content exactly as it was sent (RFC 4918
+    /// section 14.17).
     #[serde(skip)]
     pub xml: Option<Arc<str>>,
 }
@@ -78,7 +79,8 @@ impl Owner {
         self
     }
 
-    /// The same owner, with the content of a WebDAV `owner` element.
+    /// The same owner, with a whole WebDAV `owner` element, which declares its own namespaces. One that is not well-formed
+    /// is shown to nobody.
     #[must_use]
     pub fn xml(mut self, xml: impl AsRef<str>) -> Self {
         self.xml = Some(xml.as_ref().into());

@@ -6,7 +6,10 @@ use std::fmt::{self, Write};
 use bytes::Bytes;
 
 use super::markup::Escaped;
-use crate::locks::{LockView, LostView, Refusal};
+use crate::{
+    lock::ResourceKey,
+    locks::{LockView, LostView, Refusal},
+};
 
 /// The namespace of what RFC 4918 has no element for.
 pub(crate) const NAMESPACE: &str = "tower-lock:";
@@ -38,16 +41,34 @@ impl Precondition {
     }
 }
 
-/// The document. `hrefs` are the resources that the precondition failed for; `href_of` says where a lock is rooted, as
-/// clients know it.
+/// What WebDAV knows of a lock and [`LockView`] does not.
+pub(crate) trait DavView {
+    /// The URL that was locked, as a path.
+    fn href(&self, lock: &LockView) -> String;
+    /// Appends the holder's own `owner` element, whole, if there is one.
+    fn write_owner(&self, lock: &LockView, to: &mut String);
+}
+
+/// Where nothing more is known.
+pub(super) struct Plain;
+
+impl DavView for Plain {
+    fn href(&self, lock: &LockView) -> String {
+        ResourceKey::from_canonical(lock.resource.as_str()).uri().into_owned()
+    }
+
+    fn write_owner(&self, _: &LockView, _: &mut String) {}
+}
+
+/// The document. `hrefs` are the resources that the precondition failed for.
 pub(crate) fn document(
     refusal: &Refusal,
     precondition: Option<Precondition>,
     hrefs: &[String],
-    href_of: impl Fn(&LockView) -> String,
+    view: &impl DavView,
 ) -> Bytes {
     let mut document = String::with_capacity(768 + 640 * refusal.locks().len());
-    write(&mut document, refusal, precondition, hrefs, href_of).expect("a `String` takes all that is written");
+    write(&mut document, refusal, precondition, hrefs, view).expect("a `String` takes all that is written");
     document.into()
 }
 
@@ -56,7 +77,7 @@ fn write(
     refusal: &Refusal,
     precondition: Option<Precondition>,
     hrefs: &[String],
-    href_of: impl Fn(&LockView) -> String,
+    view: &impl DavView,
 ) -> fmt::Result {
     to.write_str("<?xml version=\"1.0\" encoding=\"utf-8\"?>\n<D:error xmlns:D=\"DAV:\">")?;
     if let Some(precondition) = precondition {
@@ -78,7 +99,7 @@ fn write(
     option(to, "retry-after", refusal.retry_after())?;
     if !refusal.is_bare() {
         for lock in refusal.locks() {
-            write_lock(to, lock, &href_of(lock))?;
+            write_lock(to, lock, view)?;
         }
         if refusal.is_truncated() {
             to.write_str("<L:truncated/>")?;
@@ -90,10 +111,10 @@ fn write(
     to.write_str("</L:refusal></D:error>\n")
 }
 
-fn write_lock(to: &mut String, lock: &LockView, href: &str) -> fmt::Result {
+fn write_lock(to: &mut String, lock: &LockView, view: &impl DavView) -> fmt::Result {
     to.write_str("<L:lock>")?;
     element(to, "lock-id", lock.lock_id)?;
-    element(to, "href", Escaped(href))?;
+    element(to, "href", Escaped(&view.href(lock)))?;
     element(to, "scope", lock.scope)?;
     element(to, "depth", lock.depth)?;
     element(to, "kind", Escaped(lock.kind.as_str()))?;
@@ -101,8 +122,7 @@ fn write_lock(to: &mut String, lock: &LockView, href: &str) -> fmt::Result {
         to.write_str("<L:owner>")?;
         option(to, "id", owner.id.as_deref())?;
         option(to, "name", owner.name.as_deref())?;
-        // The holder's own `DAV:owner`, which stands by itself.
-        to.write_str(owner.xml.as_deref().unwrap_or_default())?;
+        view.write_owner(lock, to);
         to.write_str("</L:owner>")?;
     }
     option(to, "reason", lock.reason.as_deref())?;

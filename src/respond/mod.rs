@@ -20,7 +20,7 @@ pub use self::{
 };
 #[cfg(feature = "webdav")]
 pub(crate) use self::{
-    dav::{Precondition, document},
+    dav::{DavView, Precondition, document},
     markup::Escaped,
     responder::{render_as, written},
 };

@@ -163,7 +163,7 @@ pub(crate) fn render_as<B>(refusal: &Refusal, format: Format) -> Response<Respon
         Format::Html => html::page(refusal).into(),
         Format::Text => format!("{refusal}\n").into(),
         #[cfg(feature = "webdav")]
-        Format::Xml => super::dav::document(refusal, None, &[], |lock| lock.resource.clone()),
+        Format::Xml => super::dav::document(refusal, None, &[], &super::dav::Plain),
     };
     written(refusal, format, body)
 }

@@ -40,7 +40,13 @@ pub(super) struct ActiveLock<'a> {
 }
 
 impl ActiveLock<'_> {
-    /// Appends the `activelock` of RFC 4918 section 14.1, in a document whose `D` is DAV.
+    /// The `activelock` of RFC 4918 section 14.1, for a document whose `D` is DAV.
+    pub(super) fn text(&self) -> String {
+        let mut out = String::with_capacity(512);
+        self.write(&mut out);
+        out
+    }
+
     fn write(&self, out: &mut String) {
         let Self { view, token, href } = self;
         // Writing to a string does not fail.
@@ -69,7 +75,7 @@ impl ActiveLock<'_> {
 }
 
 fn write_owner(owner: &Owner, out: &mut String) {
-    if owner.xml.as_deref().is_some_and(|xml| write_element(xml, out)) {
+    if write_owner_element(owner, out) {
         return;
     }
     if let Some(text) = owner.display_name() {
@@ -77,6 +83,11 @@ fn write_owner(owner: &Owner, out: &mut String) {
         escape(out, text);
         out.push_str("</D:owner>");
     }
+}
+
+/// Appends the holder's own `owner` element; says whether there is one.
+pub(super) fn write_owner_element(owner: &Owner, out: &mut String) -> bool {
+    owner.xml.as_deref().is_some_and(|xml| write_element(xml, out))
 }
 
 /// Appends a whole `owner` element, if `xml` is one. Locks come from elsewhere too, and what is not well-formed would
@@ -91,14 +102,14 @@ fn write_element(xml: &str, out: &mut String) -> bool {
     whole
 }
 
-/// The `lockdiscovery` of a resource that `locks` cover.
-pub(super) fn lock_discovery<'a>(locks: impl IntoIterator<Item = ActiveLock<'a>>) -> String {
+/// The `lockdiscovery` of a resource with these `activelock`s.
+pub(super) fn lock_discovery<'a>(active: impl IntoIterator<Item = &'a str>) -> String {
     let mut out = String::new();
-    for lock in locks {
+    for lock in active {
         if out.is_empty() {
             out.push_str(r#"<D:lockdiscovery xmlns:D="DAV:">"#);
         }
-        lock.write(&mut out);
+        out.push_str(lock);
     }
     if out.is_empty() {
         return LOCK_DISCOVERY_NAME.to_owned();

@@ -7,6 +7,7 @@ use http::{Extensions, HeaderMap, Request, request::Parts};
 
 use super::{
     RequestBody,
+    discovery::write_owner_element,
     entity_tags::Decided,
     handler::{Handler, Inner},
     layer::{Settings, Tokens},
@@ -18,6 +19,7 @@ use crate::{
     lock::{Lock, LockToken, ResourceKey},
     locks::{Caller, Demand, LockView, Locks, Refusal},
     request::{RequestView, Resolved, Role, reference_path},
+    respond::DavView,
     store::Admitted,
 };
 
@@ -83,7 +85,7 @@ impl Exchange {
 
     /// The URL of a lock's root, as a path.
     pub(super) fn href(&self, lock: &LockView) -> String {
-        href(&self.settings, lock)
+        self.settings.href(lock)
     }
 
     /// The token of a lock, for its holder.
@@ -124,14 +126,21 @@ impl Exchange {
     }
 }
 
-/// The URL of a lock's root, as a path.
-pub(super) fn href(settings: &Settings, lock: &LockView) -> String {
-    let key = ResourceKey::from_canonical(lock.resource.as_str());
-    let mut href = key.uri().into_owned();
-    if settings.mint.ending_of(lock.lock_id) == Ending::Slash && !href.ends_with('/') {
-        href.push('/');
+impl DavView for Settings {
+    fn href(&self, lock: &LockView) -> String {
+        let key = ResourceKey::from_canonical(lock.resource.as_str());
+        let mut href = key.uri().into_owned();
+        if self.mint.ending_of(lock.lock_id) == Ending::Slash && !href.ends_with('/') {
+            href.push('/');
+        }
+        href
     }
-    href
+
+    fn write_owner(&self, lock: &LockView, to: &mut String) {
+        if let Some(owner) = &lock.owner {
+            write_owner_element(owner, to);
+        }
+    }
 }
 
 /// What stands behind the authority of an href, in whatever characters.

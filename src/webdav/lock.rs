@@ -42,8 +42,8 @@ where
 
     let look = handler.look(&exchange.parts, Place::Target, Need::Existence).await.map_err(Stop::Failed)?;
     match look.mapped {
-        // Whoever may not look at it may not lock it either, and is told by the handler, not by us.
-        Mapped::Unknown(status @ (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)) => Ok(empty(status)),
+        // Whoever may not look at it may not lock it either; and of a handler that fails nobody knows what there is.
+        Mapped::Unknown(status) if tells_against(status) => Ok(empty(status)),
         Mapped::Yes | Mapped::Unknown(_) => {
             exchange.pass(handler, decided).await?;
             handler.rest();
@@ -65,6 +65,13 @@ where
             create(exchange, handler, &permit, &lock, undo).await
         }
     }
+}
+
+/// Whether a handler that answers this, asked what there is, would not have the resource locked. One that only knows
+/// neither HEAD nor PROPFIND, or sends elsewhere, says nothing about that.
+fn tells_against(status: StatusCode) -> bool {
+    (status.is_client_error() || status.is_server_error())
+        && !matches!(status, StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED)
 }
 
 /// What stands in the way of a lock on `key`: another lock, or the token of the collection that would get a new member.
@@ -196,7 +203,8 @@ fn granted<B>(exchange: &Exchange, lock: &Lock, token: LockToken, status: Status
 pub(super) fn shown<B>(exchange: &Exchange, lock: &Lock, token: LockToken) -> Response<ResponseBody<B>> {
     let view = exchange.locks.own_view(&exchange.caller, lock);
     let href = exchange.href(&view);
-    let discovery = lock_discovery([ActiveLock { view: &view, token: Some(token), href: &href }]);
+    let active = ActiveLock { view: &view, token: Some(token), href: &href };
+    let discovery = lock_discovery([active.text().as_str()]);
     let mut answer = Response::new(ResponseBody::own(prop_document(&discovery)));
     let headers = answer.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/xml; charset=utf-8"));

@@ -21,6 +21,12 @@ pub(super) struct Multistatus {
     length: usize,
 }
 
+/// The `lockdiscovery` of a resource whose locks nobody can tell at the moment.
+const UNAVAILABLE: &str = concat!(
+    r#"<D:propstat xmlns:D="DAV:"><D:prop><D:lockdiscovery/></D:prop>"#,
+    "<D:status>HTTP/1.1 503 Service Unavailable</D:status></D:propstat>"
+);
+
 /// What a multistatus says of one resource, or of some that all failed alike.
 #[derive(Clone, Debug)]
 pub(super) struct Response {
@@ -31,6 +37,8 @@ pub(super) struct Response {
     // Whether nothing is left once everything that can be cut is.
     all_cut: bool,
     place: Option<Place>,
+    // Where another propstat would go: after all others, or after the hrefs.
+    end: Option<usize>,
 }
 
 /// A propstat with lock properties of the handler's.
@@ -77,20 +85,22 @@ impl Multistatus {
         let mut out = String::with_capacity(text.len() + 256 * self.responses.len());
         let mut copied = 0;
         for (index, response) in self.responses.iter().enumerate() {
-            let mut ours = String::new();
+            let (mut ours, mut beside) = (String::new(), "");
             if response.place.is_some() {
                 match wanted.lock_discovery {
                     Form::No => {}
+                    Form::Unavailable => beside = UNAVAILABLE,
                     Form::Name => ours.push_str(LOCK_DISCOVERY_NAME),
                     Form::Value => ours.push_str(&value(index)),
                 }
                 match wanted.supported_lock {
                     Form::No => {}
                     Form::Name => ours.push_str(SUPPORTED_LOCK_NAME),
-                    Form::Value => ours.push_str(SUPPORTED_LOCK),
+                    // Known, whatever the store says.
+                    Form::Value | Form::Unavailable => ours.push_str(SUPPORTED_LOCK),
                 }
             }
-            for (range, instead) in response.edits(&ours) {
+            for (range, instead) in response.edits(&ours, beside) {
                 out.push_str(text.get(copied..range.start).unwrap_or_default());
                 out.push_str(&instead);
                 copied = range.end;
@@ -113,12 +123,10 @@ impl Response {
     }
 
     fn read(text: &str, response: Node<'_, '_>) -> Self {
-        let mut read = Self { hrefs: Vec::new(), status: None, cuts: Vec::new(), all_cut: true, place: None };
-        // Where a propstat of ours would go: after all others, or after the hrefs.
-        let mut end = None;
+        let mut read = Self { hrefs: Vec::new(), status: None, cuts: Vec::new(), all_cut: true, place: None, end: None };
         for href in dav_children(response, "href") {
             read.hrefs.push(text_of(&href).trim().to_owned());
-            end = Some(href.range().end);
+            read.end = Some(href.range().end);
         }
         let mut propstats = dav_children(response, "propstat").peekable();
         if propstats.peek().is_none()
@@ -129,7 +137,7 @@ impl Response {
             return read;
         }
         for propstat in propstats {
-            end = end.map(|_| propstat.range().end);
+            read.end = read.end.map(|_| propstat.range().end);
             let cut = Cut::read(propstat);
             read.all_cut &= cut.emptied;
             if !cut.properties.is_empty() {
@@ -141,16 +149,17 @@ impl Response {
             }
         }
         // Of a response without a href there is nothing to say.
-        read.place = end.map(|at| read.place.unwrap_or(Place::Apart { at }));
+        read.place = read.end.map(|at| read.place.unwrap_or(Place::Apart { at }));
         read
     }
 
-    /// What of the text becomes what else, in order, where `ours` is put.
-    fn edits(&self, ours: &str) -> Vec<(Range<usize>, String)> {
+    /// What of the text becomes what else, in order, where `ours` is put among the properties and `beside` behind all of
+    /// them.
+    fn edits(&self, ours: &str, beside: &str) -> Vec<(Range<usize>, String)> {
         let place = self.place.as_ref().filter(|_| !ours.is_empty());
         let receiver = place.and_then(Place::propstat);
         // A response has to have a propstat. With none of ours to come, its first stays, empty.
-        let mut spare = self.all_cut && place.is_none();
+        let mut spare = self.all_cut && place.is_none() && beside.is_empty();
         let mut edits = Vec::new();
         for cut in &self.cuts {
             if cut.emptied && receiver != Some(cut.propstat.start) && !std::mem::take(&mut spare) {
@@ -160,6 +169,7 @@ impl Response {
             }
         }
         edits.extend(place.map(|place| place.put(ours)));
+        edits.extend(self.end.filter(|_| !beside.is_empty()).map(|at| (at..at, beside.to_owned())));
         edits.sort_by_key(|(range, _)| range.start);
         edits
     }

@@ -20,8 +20,8 @@ use super::{
     xml,
 };
 use crate::{
-    lock::{Lock, LockState, LockToken, ResourceKey, parent, rules},
-    locks::{LockView, Refusal},
+    lock::{Lock, LockState, ResourceKey, parent, rules},
+    locks::{Refusal, RefusalCode},
     respond::{Precondition, ResponseBody},
     store::LockQuery,
 };
@@ -34,7 +34,7 @@ where
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let body = exchange.read(body, exchange.settings.body).await?;
-    let wanted = Wanted::read(&body).map_err(|error| refuse_xml(&error))?;
+    let mut wanted = Wanted::read(&body).map_err(|error| refuse_xml(&error))?;
     let decided = exchange.decided(handler).await?;
     exchange.pass(handler, decided).await?;
 
@@ -66,7 +66,15 @@ where
             first.and_then(|href| exchange.keys_of_href(href)).into_iter().flatten().collect()
         })
         .collect();
-    let shown = if wanted.lock_discovery == Form::Value { Shown::find(exchange, &places).await? } else { Shown::default() };
+    let mut shown = Shown::default();
+    if wanted.lock_discovery == Form::Value {
+        match Shown::find(exchange, &places).await {
+            Ok(found) => shown = found,
+            // Reads go on while the store is down; of the locks they say that nobody knows them.
+            Err(refusal) if refusal.code() == RefusalCode::StoreUnavailable => wanted.lock_discovery = Form::Unavailable,
+            Err(refusal) => return Err(refusal.into()),
+        }
+    }
     let text = multistatus.apply(&text, wanted, |at| shown.on(&places[at]));
 
     for of_the_old in ["content-length", "content-md5", "content-digest", "repr-digest", "digest", "etag"] {
@@ -95,9 +103,8 @@ struct Shown {
 
 struct Seen {
     lock: Lock,
-    view: LockView,
-    token: Option<LockToken>,
-    href: String,
+    own: bool,
+    active: String,
 }
 
 impl Shown {
@@ -130,7 +137,10 @@ impl Shown {
                     let has = roots.contains(lock.root()) && lock.state() != LockState::Pending && known.insert(lock.id());
                     let view = if has { exchange.locks.view(&exchange.caller, &lock) } else { None };
                     if let Some(view) = view {
-                        locks.push(Seen { token: exchange.token_of(&lock), href: exchange.href(&view), view, lock });
+                        let (token, href) = (exchange.token_of(&lock), exchange.href(&view));
+                        // Written once, however many resources it covers.
+                        let active = ActiveLock { view: &view, token, href: &href }.text();
+                        locks.push(Seen { lock, own: token.is_some(), active });
                     }
                 }
                 match page.next {
@@ -140,7 +150,7 @@ impl Shown {
             }
         }
         // Clients that keep one lock of a resource keep the last: let that be the caller's own.
-        locks.sort_by_key(|seen| seen.token.is_some());
+        locks.sort_by_key(|seen| seen.own);
         let mut by_root: HashMap<ResourceKey<'static>, Vec<usize>> = HashMap::new();
         for (at, seen) in locks.iter().enumerate() {
             by_root.entry(seen.lock.root().clone()).or_default().push(at);
@@ -163,8 +173,7 @@ impl Shown {
         }
         covering.sort_unstable();
         covering.dedup();
-        let active = covering.into_iter().map(|at| &self.locks[at]);
-        lock_discovery(active.map(|seen| ActiveLock { view: &seen.view, token: seen.token, href: &seen.href }))
+        lock_discovery(covering.into_iter().map(|at| self.locks[at].active.as_str()))
     }
 }
 

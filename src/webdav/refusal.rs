@@ -5,7 +5,7 @@ use http::Response;
 use super::exchange::Exchange;
 use crate::{
     locks::Refusal,
-    respond::{Format, Precondition, ResponseBody, document, render_as, written},
+    respond::{DavView, Format, Precondition, ResponseBody, document, render_as, written},
 };
 
 /// Why a request goes no further.
@@ -65,13 +65,9 @@ impl Refused {
     }
 
     /// The answer, in the form that the client prefers.
-    pub(super) fn respond<B>(
-        &self,
-        format: Format,
-        href_of: impl Fn(&crate::locks::LockView) -> String,
-    ) -> Response<ResponseBody<B>> {
+    pub(super) fn respond<B>(&self, format: Format, view: &impl DavView) -> Response<ResponseBody<B>> {
         match format {
-            Format::Xml => written(&self.refusal, format, document(&self.refusal, self.precondition, &self.hrefs, href_of)),
+            Format::Xml => written(&self.refusal, format, document(&self.refusal, self.precondition, &self.hrefs, view)),
             format => render_as(&self.refusal, format),
         }
     }

@@ -17,7 +17,7 @@ use tower_service::Service;
 
 use super::{
     RequestBody, answer,
-    exchange::{self, Exchange},
+    exchange::Exchange,
     handler::{Handler, Inner},
     layer::Settings,
     lock::lock,
@@ -139,7 +139,7 @@ where
 {
     let (parts, body) = request.into_parts();
     let format = Format::wanted_in_dav(&parts.headers);
-    let refuse = |refused: &Refused| refused.respond(format, |lock| exchange::href(&settings, lock));
+    let refuse = |refused: &Refused| refused.respond(format, &*settings);
     let mut exchange = match Exchange::new(locks, settings.clone(), parts) {
         Ok(exchange) => exchange,
         Err(refusal) => return Ok(refuse(&Refused::plain(refusal))),

@@ -13,6 +13,8 @@ pub(super) enum Form {
     Name,
     /// With its value.
     Value,
+    /// With its value, which cannot be told at the moment.
+    Unavailable,
 }
 
 /// What a PROPFIND asks for of `lockdiscovery` and `supportedlock`.

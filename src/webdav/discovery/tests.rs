@@ -32,7 +32,7 @@ fn view() -> LockView {
 }
 
 fn discovery(view: &LockView) -> String {
-    lock_discovery([ActiveLock { view, token: None, href: "/a" }])
+    lock_discovery([ActiveLock { view, token: None, href: "/a" }.text().as_str()])
 }
 
 fn owned(owner: Owner) -> String {
@@ -47,7 +47,7 @@ fn child<'a, 'input: 'a>(node: Node<'a, 'input>, name: &'static str) -> Node<'a,
 fn a_lock_is_shown_in_the_order_of_rfc_4918() {
     let view = LockView { owner: Some(Owner::id("u-1").named("A & B")), expires_in: Some(3599), ..view() };
     let token = Some(TOKEN.parse().unwrap());
-    let shown = lock_discovery([ActiveLock { view: &view, token, href: "/a/%C3%A4&b/" }]);
+    let shown = lock_discovery([ActiveLock { view: &view, token, href: "/a/%C3%A4&b/" }.text().as_str()]);
     assert_eq!(
         shown,
         format!(
@@ -81,7 +81,7 @@ fn more_seconds_than_a_timeout_can_say_are_the_most_that_it_can() {
 fn there_may_be_any_number_of_locks() {
     assert_eq!(lock_discovery([]), LOCK_DISCOVERY_NAME);
     let view = view();
-    let shown = lock_discovery([ActiveLock { view: &view, token: None, href: "/" }; 3]);
+    let shown = lock_discovery([ActiveLock { view: &view, token: None, href: "/" }.text().as_str(); 3]);
     let document = Document::parse(&shown).unwrap();
     assert_eq!(dav_children(document.root_element(), "activelock").count(), 3);
 }
