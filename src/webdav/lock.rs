@@ -103,14 +103,22 @@ where
         Ok(made) => made.map_err(Stop::Failed)?,
         Err(Lapsed) => return Err(Refusal::lease_lapsed().into()),
     };
+    // Some handlers say that of a resource in a collection that does not exist, too.
+    let is_there = match made.status() {
+        StatusCode::PRECONDITION_FAILED => {
+            let look = handler.look(&exchange.parts, Place::Target, Need::Existence).await.map_err(Stop::Failed)?;
+            look.mapped != Mapped::No
+        }
+        _ => false,
+    };
     match made.status() {
         status if status.is_success() => Ok(granted(exchange, lock, undo.keep(), StatusCode::CREATED)),
-        StatusCode::PRECONDITION_FAILED => Ok(granted(exchange, lock, undo.keep(), StatusCode::OK)),
+        _ if is_there => Ok(granted(exchange, lock, undo.keep(), StatusCode::OK)),
         status => {
             undo.now().await;
             let mut answer = made.map(ResponseBody::passed);
             // A collection on the way is missing (section 9.10.6), whatever the handler calls it.
-            if status == StatusCode::NOT_FOUND {
+            if matches!(status, StatusCode::NOT_FOUND | StatusCode::PRECONDITION_FAILED) {
                 *answer.status_mut() = StatusCode::CONFLICT;
             }
             Ok(answer)
