@@ -89,6 +89,37 @@ fn the_story_of_the_custom_store_is_true(store: &str) {
     assert_eq!((held.status, release.status, free.status), (200, 204, 200));
 }
 
+#[cfg(feature = "webdav")]
+mod webdav {
+    use super::{on_every_store, told};
+
+    on_every_store!(the_story_of_the_webdav_example_is_true);
+
+    fn the_story_of_the_webdav_example_is_true(store: &str) {
+        let Some(answers) = told("webdav", store) else { return };
+        let [create, lock, refused, moved, read, discovered, held, refresh, unlock, free] = &answers[..] else {
+            panic!("the story has another number of lines: {answers:#?}")
+        };
+        assert_eq!(create.status, 201);
+        let token = lock.text.trim_start_matches('<').trim_end_matches('>');
+        assert!(token.starts_with("urn:uuid:"), "{lock:?}");
+        for refused in [refused, moved] {
+            assert_eq!((refused.status, refused.header("cache-control")), (423, "no-store"), "{refused:?}");
+            assert!(refused.header("content-type").starts_with("application/xml"), "{refused:?}");
+            assert!(refused.text.contains("lock-token-submitted") && refused.text.contains("/plan.txt<"), "{refused:?}");
+        }
+        assert_eq!((read.status, read.text.as_str()), (200, "first"), "reads go on");
+        assert_eq!(discovered.status, 207);
+        assert!(discovered.text.contains("Ann, room 7") && discovered.text.contains("Second-"), "{discovered:?}");
+        for told in [refused, moved, discovered] {
+            assert!(!told.text.contains(token) && !told.head.contains(token), "the token is ann's alone: {told:?}");
+        }
+        assert_eq!((held.status, refresh.status), (204, 200));
+        assert!(refresh.text.contains(token) && refresh.text.contains("Second-1200"), "{refresh:?}");
+        assert_eq!((unlock.status, free.status), (204, 204));
+    }
+}
+
 /// The answers to the lines that an example prints, or nothing where there is no curl.
 fn told(example: &str, store: &str) -> Option<Vec<Answer>> {
     if Command::new("curl").arg("--version").stdout(Stdio::null()).status().is_err() {
