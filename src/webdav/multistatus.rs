@@ -13,6 +13,9 @@ use super::{
     xml::{self, Source, StartTag, XmlError, dav_children, is_dav, text_of},
 };
 
+#[cfg(test)]
+mod tests;
+
 /// A handler's multistatus.
 #[derive(Clone, Debug)]
 pub(super) struct Multistatus {

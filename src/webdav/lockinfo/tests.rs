@@ -228,7 +228,7 @@ fn content() -> impl Strategy<Value = String> {
         "<![CDATA[]]>",
         "<!-- <D:owner> -->",
         "<?p <q?>",
-        "]]",
+        "]] ",
         "'\"",
         ">",
     ])
