@@ -46,7 +46,7 @@ fn properties(text: &str) -> Vec<Seen> {
     let mut seen = Vec::new();
     for (index, response) in dav_children(document.root_element(), "response").enumerate() {
         for propstat in dav_children(response, "propstat") {
-            let code = dav_children(propstat, "status").next().and_then(status_of);
+            let code = dav_children(propstat, "status").next().and_then(|status| status_of(&status));
             for property in dav_children(propstat, "prop").flat_map(|prop| prop.children()).filter(Node::is_element) {
                 let content: String =
                     property.descendants().map(|node| format!("{:?}{:?}", node.tag_name(), node.text())).collect();
@@ -345,11 +345,11 @@ proptest! {
             let (to, from) = (to.index(body.len()), from.index(body.len()));
             body[to] = body[from];
         }
-        if let Ok(text) = decode(&body) {
-            if let Ok(read) = Multistatus::read(&text) {
-                let after = read.apply(&text, BOTH, value);
-                prop_assert!(Document::parse(&after).is_ok(), "{}", after);
-            }
+        if let Ok(text) = decode(&body)
+            && let Ok(read) = Multistatus::read(&text)
+        {
+            let after = read.apply(&text, BOTH, value);
+            prop_assert!(Document::parse(&after).is_ok(), "{}", after);
         }
     }
 
