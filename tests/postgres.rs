@@ -13,5 +13,7 @@ mod keys;
 mod kit;
 #[path = "postgres/load.rs"]
 mod load;
+#[path = "postgres/repeats.rs"]
+mod repeats;
 #[path = "postgres/schema.rs"]
 mod schema;

@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
-use tokio::runtime::Handle;
+use tokio::{runtime::Handle, task::JoinError};
 use uuid::Uuid;
 
 use super::{
@@ -10,7 +10,6 @@ use super::{
     core::{Core, Failed, Params},
     error::unreadable,
     excuse::Excuses,
-    finish::Finish,
     keys::{Below, Keys, Mode, bytes, digest, namespace},
     statements::Call,
     wire::{Answers, DEAD, LOCK, OF_TOKEN, micros},
@@ -32,6 +31,8 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(2), Duration::from_m
 
 /// A request for locks, as the functions take it.
 pub(super) struct Plan {
+    /// Tells its marks from those of another acquire with the same words.
+    asked: Uuid,
     pub(super) parts: Vec<Arc<LockParts>>,
     principal: Option<Principal>,
     holder_proof: HolderProof,
@@ -89,7 +90,8 @@ impl Core {
             // Should this be dropped while the first step is under way, what came of it has to be known before marks are
             // taken away.
             let withdraw = Withdraw { core: core.clone(), plan: plan.clone(), open: false, doubtful: false };
-            let first = Finish::new({
+            // By itself, so that it is over soon after it was sent, however seldom this is polled, and keeps no connection.
+            let first = tokio::spawn({
                 let (core, plan) = (core.clone(), plan.clone());
                 let mut withdraw = withdraw;
                 async move {
@@ -100,7 +102,7 @@ impl Core {
                     step.map(|step| (step, withdraw))
                 }
             });
-            let (step, withdraw) = first.await?;
+            let (step, withdraw) = first.await.map_err(gone)??;
             match step {
                 Step::Done(answer) => Ok(answer),
                 Step::Wait(excuses, swaps) => core.wait(&plan, excuses, Arc::new(swaps), withdraw).await,
@@ -123,10 +125,11 @@ impl Core {
                     &plan.itself,
                     &excuses.writes,
                     &excuses.locks,
+                    &plan.asked,
                 ]);
                 // Where the function has it.
                 params.insert(3, &proven);
-                debug_assert_eq!(at + 7, params.len());
+                debug_assert_eq!(at + 8, params.len());
             });
             let answers = match answers.await {
                 Ok(answers) => answers,
@@ -250,7 +253,6 @@ impl Core {
                     within(core.limit, DOING, step).await
                 }
             });
-            let gone = |error| StoreError::new(StoreErrorKind::Other, DOING).caused_by(error);
             let answers = step.await.map_err(gone)??;
             let plan = &*plan;
             match answers.code {
@@ -285,7 +287,7 @@ impl Core {
     }
 
     async fn withdraw(&self, plan: &Plan) -> Result<(), StoreError> {
-        match self.call(Call::Withdraw, "withdrawing marks", &[&self.space.0, &self.wait, &plan.id]).await {
+        match self.call(Call::Withdraw, "withdrawing marks", &[&self.space.0, &self.wait, &plan.id, &plan.asked]).await {
             Ok(_) => Ok(()),
             Err(Failed::Error(error)) => Err(error),
             Err(Failed::Count) => Err(unreadable("asked to count")),
@@ -293,11 +295,16 @@ impl Core {
     }
 }
 
+fn gone(error: JoinError) -> StoreError {
+    StoreError::new(StoreErrorKind::Other, DOING).caused_by(error)
+}
+
 impl Plan {
     fn of(core: &Core, request: &Acquire<'_>) -> Self {
         let limit = |limit: usize| (limit != usize::MAX).then(|| i64::try_from(limit).unwrap_or(i64::MAX / 4));
         let writes = core.writes.as_ref();
         let mut plan = Self {
+            asked: Uuid::new_v4(),
             parts: request.locks.iter().map(|lock| lock.parts.clone()).collect(),
             principal: request.principal.cloned(),
             holder_proof: request.proof.clone(),
@@ -460,6 +467,7 @@ impl Plan {
             &self.within,
             &excuses.writes,
             &excuses.locks,
+            &self.asked,
         ]);
     }
 }

@@ -61,12 +61,12 @@ impl Call {
             Self::Ended => "SELECT * FROM @.ended_1($1, $2)",
             Self::Renew => "SELECT * FROM @.renew_1($1, $2, $3, $4, $5)",
             Self::Acquire => {
-                "SELECT * FROM @.acquire_1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36, $37, $38, $39, $40, $41, $42)"
+                "SELECT * FROM @.acquire_1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36, $37, $38, $39, $40, $41, $42, $43)"
             }
             Self::Grant => {
-                "SELECT * FROM @.grant_1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28)"
+                "SELECT * FROM @.grant_1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29)"
             }
-            Self::Withdraw => "SELECT * FROM @.withdraw_1($1, $2, $3)",
+            Self::Withdraw => "SELECT * FROM @.withdraw_1($1, $2, $3, $4)",
             Self::Refresh => "SELECT * FROM @.refresh_1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
             Self::Release => "SELECT * FROM @.release_1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
             Self::Clear => "SELECT * FROM @.clear_1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
@@ -173,6 +173,7 @@ impl Call {
                 Type::INT4,
                 Type::UUID_ARRAY,
                 Type::UUID_ARRAY,
+                Type::UUID,
             ],
             Self::Grant => &[
                 Type::INT8,
@@ -203,8 +204,9 @@ impl Call {
                 Type::UUID,
                 Type::UUID_ARRAY,
                 Type::UUID_ARRAY,
+                Type::UUID,
             ],
-            Self::Withdraw => &[Type::INT8, Type::INT4, Type::UUID_ARRAY],
+            Self::Withdraw => &[Type::INT8, Type::INT4, Type::UUID_ARRAY, Type::UUID],
             Self::Refresh => &[
                 Type::INT8,
                 Type::INT8,

@@ -9,7 +9,8 @@ CREATE FUNCTION @.acquire_1(_space bigint, _clock bigint, _wait integer, _ended 
   _infinite boolean[], _freeze boolean[], _kind bytea[], _holder bytea[], _whose bigint[], _parts bytea[], _chain bigint[],
   _chain_end integer[], _low bytea[], _high bytea[], _from bytea[], _to bytea[], _swap_token uuid[], _swap_id uuid[],
   _swap_reason bytea[], _span bigint, _most bigint, _total bigint, _drain bigint, _of_principal bigint, _of_store bigint,
-  _counting boolean, _within uuid, _blockers integer, _itself integer, _excused uuid[], _excuses uuid[])
+  _counting boolean, _within uuid, _blockers integer, _itself integer, _excused uuid[], _excuses uuid[],
+  _asked uuid)
 RETURNS SETOF @.answer LANGUAGE plpgsql AS $tower_lock$
 DECLARE
   _now bigint;
@@ -252,14 +253,15 @@ BEGIN
   END IF;
   FOR _k IN 1.._new LOOP
     INSERT INTO @.locks AS l (space, place, realm, whose, created, expires, life_end, span, most, drain, due, generation, id, token,
-        state, exclusive, infinite, frozen, ns, path, kind, who, parts)
+        state, exclusive, infinite, frozen, ns, path, kind, who, parts, asked)
       VALUES (_space, _place[_k], _realm[_k], _whose[_k], _now,
         CASE WHEN cardinality(_perhaps) > 0 THEN _now + _drain ELSE least(_now + _span, _now + _total) END,
         CASE WHEN cardinality(_perhaps) = 0 THEN _now + _total END, _span, _most, _drain,
         CASE WHEN cardinality(_perhaps) > 0 THEN _now + _drain ELSE least(_now + _span, _now + _total) END,
         CASE WHEN cardinality(_perhaps) > 0 THEN 0 ELSE _numbers[_k] END, _id[_k], _token[_k],
         CASE WHEN cardinality(_perhaps) > 0 THEN 0 ELSE 1 END,
-        _exclusive[_k], _infinite[_k], _freeze[_k], _ns[_k], _path[_k], _kind[_k], _holder[_k], _parts[_k])
+        _exclusive[_k], _infinite[_k], _freeze[_k], _ns[_k], _path[_k], _kind[_k], _holder[_k], _parts[_k],
+        CASE WHEN cardinality(_perhaps) > 0 THEN _asked END)
       RETURNING l.* INTO _all;
     _row := NULL;
     _row.what := 1;
@@ -349,11 +351,12 @@ BEGIN
 END $tower_lock$;
 
 -- Makes locks of marks once no write is in the way: here their lives start, and here they get their generations. Outcomes: 0
--- granted, 3 the time is up, 7 a mark was released, 9 writes are in the way still. `_give_up`: the client will not wait on.
+-- granted, 3 the time is up, 7 a mark was released, 9 writes are in the way still. It has to do with the marks of its own
+-- acquire alone: it may come late, after they were withdrawn and others set for the same request.
 CREATE FUNCTION @.grant_1(_space bigint, _clock bigint, _wait integer, _ended uuid[], _who bytea, _id uuid[], _place bigint[],
   _realm bigint[], _ns bytea[], _path bytea[], _exclusive boolean[], _infinite boolean[], _freeze boolean[], _chain bigint[],
   _chain_end integer[], _low bytea[], _high bytea[], _from bytea[], _to bytea[], _swaps uuid[], _swap_token uuid[],
-  _swap_reason bytea[], _span bigint, _total bigint, _drain bigint, _within uuid, _excused uuid[], _excuses uuid[])
+  _swap_reason bytea[], _span bigint, _total bigint, _drain bigint, _within uuid, _excused uuid[], _excuses uuid[], _asked uuid)
 RETURNS SETOF @.answer LANGUAGE plpgsql AS $tower_lock$
 DECLARE
   _now bigint;
@@ -371,7 +374,7 @@ BEGIN
   END IF;
   PERFORM 1 FROM @.locks l WHERE l.space + 0 = _space AND l.id = ANY(_id || _swaps) ORDER BY l.id FOR UPDATE;
   _now := @.now_1(_clock);
-  SELECT count(*) INTO _stands FROM @.locks l WHERE l.space + 0 = _space AND l.id = ANY(_id) AND l.state = 0 AND l.expires > _now;
+  SELECT count(*) INTO _stands FROM @.locks l WHERE l.space + 0 = _space AND l.id = ANY(_id) AND l.asked = _asked AND l.expires > _now;
   _row := NULL;
   _row.what := 0;
   _row.at := _now;
@@ -381,11 +384,11 @@ BEGIN
       FROM @.dead d WHERE d.space + 0 = _space AND d.id = ANY(_id) AND d.buried > _now - 3600000000;
     IF FOUND THEN
       _row.code := 7;
-      DELETE FROM @.locks l WHERE l.space + 0 = _space AND l.id = ANY(_id) AND l.state = 0;
+      DELETE FROM @.locks l WHERE l.space + 0 = _space AND l.id = ANY(_id) AND l.asked = _asked;
     ELSE
       _row.code := 3;
       _row.num := 2 * _drain;
-      FOR _lock IN SELECT l.* FROM @.locks l WHERE l.space + 0 = _space AND l.id = ANY(_id) AND l.state = 0 LOOP
+      FOR _lock IN SELECT l.* FROM @.locks l WHERE l.space + 0 = _space AND l.id = ANY(_id) AND l.asked = _asked LOOP
         PERFORM @.bury_1(_lock, 0, _now, NULL, NULL);
       END LOOP;
     END IF;
@@ -412,7 +415,7 @@ BEGIN
   END IF;
   PERFORM @.swap_1(_space, _now, _swaps, _swap_token, _who, _swap_reason);
   FOR _k IN 1..cardinality(_id) LOOP
-    UPDATE @.locks l SET state = 1, created = _now, expires = least(_now + _span, _now + _total), life_end = _now + _total,
+    UPDATE @.locks l SET state = 1, asked = NULL, created = _now, expires = least(_now + _span, _now + _total), life_end = _now + _total,
         due = least(_now + _span, _now + _total), generation = nextval('@.generation')
       WHERE l.space + 0 = _space AND l.id = _id[_k] RETURNING l.* INTO _lock;
     PERFORM @.tell_1(1, _now, false, _lock, NULL, NULL, NULL);
@@ -433,10 +436,10 @@ BEGIN
   RETURN NEXT _row;
 END $tower_lock$;
 
--- Takes marks away without a trace: their tokens may be proposed again.
-CREATE FUNCTION @.withdraw_1(_space bigint, _wait integer, _id uuid[]) RETURNS void LANGUAGE plpgsql AS $tower_lock$
+-- Takes the marks of an acquire away without a trace: their tokens may be proposed again.
+CREATE FUNCTION @.withdraw_1(_space bigint, _wait integer, _id uuid[], _asked uuid) RETURNS void LANGUAGE plpgsql AS $tower_lock$
 BEGIN
   PERFORM set_config('lock_timeout', _wait::text, true);
-  PERFORM 1 FROM @.locks l WHERE l.space + 0 = _space AND l.id = ANY(_id) AND l.state = 0 ORDER BY l.id FOR UPDATE;
-  DELETE FROM @.locks l WHERE l.space + 0 = _space AND l.id = ANY(_id) AND l.state = 0;
+  PERFORM 1 FROM @.locks l WHERE l.space + 0 = _space AND l.id = ANY(_id) AND l.asked = _asked ORDER BY l.id FOR UPDATE;
+  DELETE FROM @.locks l WHERE l.space + 0 = _space AND l.id = ANY(_id) AND l.asked = _asked;
 END $tower_lock$;

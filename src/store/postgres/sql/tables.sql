@@ -9,7 +9,8 @@ CREATE TABLE @.meta (magic text NOT NULL, version integer NOT NULL, migrated tim
 CREATE SEQUENCE @.generation AS bigint;
 SELECT setval('@.generation', (date_part('epoch', clock_timestamp()) * 1000000)::bigint);
 
--- Locks and marks. `state`: 0 a mark, 1 held, 2 being broken. `due` is when the sweep looks; a refresh leaves it alone, so
+-- Locks and marks. `state`: 0 a mark, 1 held, 2 being broken. `asked`: of a mark, which acquire set it; the same may be asked
+-- again, word for word, while something of the first is under way still. `due` is when the sweep looks; a refresh leaves it alone, so
 -- that it changes no index.
 CREATE TABLE @.locks (
   space bigint NOT NULL,
@@ -37,6 +38,7 @@ CREATE TABLE @.locks (
   parts bytea NOT NULL,
   actor bytea,
   reason bytea,
+  asked uuid,
   PRIMARY KEY (id, space)
 ) WITH (fillfactor = 85, autovacuum_vacuum_scale_factor = 0.05, autovacuum_analyze_scale_factor = 0.05);
 CREATE UNIQUE INDEX locks_token ON @.locks (token, space);
