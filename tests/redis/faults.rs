@@ -2,6 +2,7 @@
 
 use std::{future::poll_fn, pin::Pin, task::Poll, time::Duration};
 
+use tokio::net::{TcpListener, TcpStream};
 use tower_lock::{
     LockStore,
     lock::Target,
@@ -244,6 +245,44 @@ fn a_dropped_acquire_leaves_no_mark() {
             until(|| all(&store), Vec::is_empty).await;
         }
         drop(running);
+    });
+}
+
+/// A node that cannot reach the engine gives an acquire up. Its withdrawal comes when it can, after another node was asked the
+/// same, word for word, and leaves the mark of that one alone.
+#[test]
+fn a_late_withdrawal_leaves_the_mark_of_a_repeat_alone() {
+    let server = RedisServer::start();
+    run(async move {
+        let door = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let through = format!("redis://{}", door.local_addr().unwrap());
+        let (one, two) = (RedisStore::builder(&through).time_limit(Duration::from_secs(30)), builder(&server));
+        let (one, two) = (one.namespace("x").build().unwrap(), two.namespace("x").build().unwrap());
+        let running = put(&two, "/a").await.unwrap().admitted().expect("nothing is locked there");
+        let (locks, ann) = ([new(key("/a"))], ann());
+        let ask = Acquire::new(&locks, Some(&ann)).draining(Duration::from_secs(1_000));
+        let mut first = one.acquire(&ask);
+        assert!(poll_fn(|cx| Poll::Ready(Pin::new(&mut first).poll(cx).is_pending())).await, "nobody is there");
+        drop(first);
+        let mut again = two.acquire(&ask);
+        let mut polled = async || poll_fn(|cx| Poll::Ready(Pin::new(&mut again).poll(cx).is_pending())).await;
+        while all(&two).await.is_empty() {
+            assert!(polled().await, "it has to wait");
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        // Now the engine can be reached. What was asked of a connection first is sent first.
+        let listed = tokio::spawn(async move { all(&one).await.len() });
+        let port = server.url().rsplit(':').next().unwrap().trim_end_matches(|c: char| !c.is_ascii_digit()).to_owned();
+        tokio::spawn(async move {
+            while let Ok((mut inside, _)) = door.accept().await {
+                let mut outside = TcpStream::connect(format!("127.0.0.1:{port}")).await.unwrap();
+                tokio::spawn(async move { tokio::io::copy_bidirectional(&mut inside, &mut outside).await });
+            }
+        });
+        assert_eq!(listed.await.unwrap(), 1, "the mark of the repeat stands");
+        drop(running);
+        let answered = again.await;
+        assert!(matches!(answered, Ok(Acquired::Granted(_))), "it is granted to whoever waits for it, not {answered:?}");
     });
 }
 

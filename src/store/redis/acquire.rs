@@ -38,6 +38,8 @@ pub(super) struct Asked {
     lifetime: Lifetime,
     drain: Duration,
     within: [u8; 16],
+    /// Tells its marks from those of another acquire with the same words.
+    name: [u8; 16],
 }
 
 /// A lock to be replaced.
@@ -65,6 +67,7 @@ impl Asked {
         });
         let swaps: Vec<Swap> = swaps.collect();
         let within = request.within.and_then(|id| core.writes.as_ref()?.name(id)).map_or([0; 16], |name| name.0);
+        let name = *uuid::Uuid::new_v4().as_bytes();
         let head = Packer::new()
             .span_or_endless(request.lifetime.span)
             .span_or_endless(request.lifetime.most)
@@ -76,6 +79,7 @@ impl Asked {
             .letter(mode(request.proof))
             .letter(if in_its_own_way(request.locks) { b'y' } else { b'n' })
             .sixteen(&within)
+            .sixteen(&name)
             .count(locks.len())
             .count(swaps.len())
             .text(principal_text(request.principal))
@@ -90,6 +94,7 @@ impl Asked {
             lifetime: request.lifetime,
             drain: request.drain,
             within,
+            name,
         })
     }
 }
@@ -135,15 +140,15 @@ enum Step {
 impl Core {
     pub(super) async fn acquire(self: Arc<Self>, asked: Asked) -> Result<Acquired, StoreError> {
         // From here on there may be marks; whoever gives up takes them away.
-        let mut marks = Marks { core: &self, ids: (!asked.drain.is_zero()).then_some(&asked.ids) };
+        let mut marks = Marks { core: &self, asked: (!asked.drain.is_zero()).then_some(&asked) };
         match self.announce(&asked).await? {
             Step::Done(answer) => {
-                marks.ids = None;
+                marks.asked = None;
                 Ok(answer)
             }
             Step::Wait => {
                 let answer = self.wait(&asked).await?;
-                marks.ids = None;
+                marks.asked = None;
                 Ok(answer)
             }
         }
@@ -215,6 +220,7 @@ impl Core {
             .span_or_endless(asked.lifetime.most)
             .span_or_endless(asked.lifetime.total)
             .sixteen(&asked.within)
+            .sixteen(&asked.name)
             .span(asked.drain)
             .text(&asked.ids)
             .done();
@@ -236,8 +242,8 @@ impl Core {
         }
     }
 
-    async fn withdraw(&self, ids: &[u8]) -> Result<(), StoreError> {
-        self.ask(&scripts::WITHDRAW, &[ids]).await.map(drop)
+    async fn withdraw(&self, ids: &[u8], name: [u8; 16]) -> Result<(), StoreError> {
+        self.ask(&scripts::WITHDRAW, &[ids, &name]).await.map(drop)
     }
 }
 
@@ -254,16 +260,16 @@ async fn a_moment(pause: Duration, mut end: Option<Pin<&mut (dyn Future<Output =
 /// Marks that are taken away in the background unless they have become locks, or nothing.
 struct Marks<'m> {
     core: &'m Arc<Core>,
-    ids: Option<&'m Vec<u8>>,
+    asked: Option<&'m Asked>,
 }
 
 impl Drop for Marks<'_> {
     fn drop(&mut self) {
-        let Some(ids) = self.ids.cloned() else { return };
+        let Some((ids, name)) = self.asked.map(|asked| (asked.ids.clone(), asked.name)) else { return };
         // Outside of a runtime their deadline ends them.
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             let core = self.core.clone();
-            runtime.spawn(async move { core.withdraw(&ids).await });
+            runtime.spawn(async move { core.withdraw(&ids, name).await });
         }
     }
 }

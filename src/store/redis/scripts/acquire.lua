@@ -1,8 +1,8 @@
 -- Grants all the locks asked for, or none, or sets marks where writes are in flight.
 
 local now = clock(ARGV[1])
-local span, most, total, drain, per_owner, per_store, limit, mode, selfish, within, count, swaps, asker =
-  unpackb('>dddddddc1c1c16I4I4I4c0', ARGV[2])
+local span, most, total, drain, per_owner, per_store, limit, mode, selfish, within, asked, count, swaps, asker =
+  unpackb('>dddddddc1c1c16c16I4I4I4c0', ARGV[2])
 local life = { span = span, most = most, total = total }
 -- Locks to be replaced for which a proof of the application's own was given, as ids one after the other.
 local proven = ARGV[3]
@@ -168,7 +168,10 @@ if met(all, within, now) then
     end
   end
   if cooling > 0 or drain <= 0 then return answer('busy', number(math.max(cooling - now, 1000000))) end
-  for _, new in ipairs(all) do link(new) end
+  for _, new in ipairs(all) do
+    new.breaker = asked
+    link(new)
+  end
   return answer('wait', number(now))
 end
 

@@ -24,7 +24,8 @@ local function covers(root, depth, key) return root == key or (depth == 'i' and 
 
 local HEAD = '>c1c1c1c1ddddddddc16c16I4c0I4c0I4c0I4c0I4c0'
 
--- A lock or mark. `gen` of a mark is how long its acquire waits. Zero is no end, less than zero no span.
+-- A lock or mark. Of a mark, `gen` is how long its acquire waits, and `breaker` which acquire set it: the same may be asked
+-- again, word for word, while something of the first is under way still. Zero is no end, less than zero no span.
 local function read(text, place)
   local state, scope, depth, form, created, expires, life, span, most, gen, pinned, pins, id, digest, key, who, kind, parts, breaker =
     unpackb(HEAD, text)

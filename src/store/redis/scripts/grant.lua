@@ -1,7 +1,7 @@
--- Whether marks can be granted, are over, or wait on.
+-- Whether the marks of an acquire can be granted, are over, or wait on.
 
 local now = clock(ARGV[1])
-local span, most, total, within, drain, ids = unpackb('>dddc16dI4c0', ARGV[2])
+local span, most, total, within, asked, drain, ids = unpackb('>dddc16c16dI4c0', ARGV[2])
 local life = { span = span, most = most, total = total }
 
 stamp()
@@ -10,7 +10,7 @@ local marks, stands, gone = {}, true, {}
 for first = 1, #ids, 16 do
   local id = sub(ids, first, first + 15)
   local mark = living(by_id(id), now)
-  if mark and mark.state == 'p' then
+  if mark and mark.state == 'p' and mark.breaker == asked then
     marks[#marks + 1] = mark
   else
     stands = false

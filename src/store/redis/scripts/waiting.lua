@@ -76,7 +76,7 @@ end
 
 -- Here a lock's life starts, and here it gets its number.
 local function granted(lock, life, now)
-  lock.state, lock.created, lock.gen = 'h', now, generation(now)
+  lock.state, lock.created, lock.gen, lock.breaker = 'h', now, generation(now), ''
   lock.life = life.total >= 0 and now + life.total or 0
   lock.expires = earlier(life.span >= 0 and now + life.span or 0, lock.life)
   lock.span, lock.most = life.span, life.most
