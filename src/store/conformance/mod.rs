@@ -155,6 +155,7 @@ macro_rules! __conformance_cases {
                 writers_keep_their_share_of_time: Guarded,
                 no_time_to_wait_is_busy_at_once: Guarded,
                 a_dropped_acquire_withdraws_its_mark: Guarded,
+                a_dropped_acquire_may_be_asked_again: Guarded,
                 ones_own_permit_is_not_waited_for: Guarded,
                 writes_that_vouch_for_the_lock_are_not_waited_for: Guarded,
                 until_the_grant_the_replaced_lock_protects: Guarded,

@@ -152,8 +152,8 @@ impl PostgresStore {
     #[doc(hidden)]
     pub async fn between_steps(&self, change: impl FnOnce()) {
         if let Some(moved) = &self.0.moved {
-            // One whose future is not polled does not end.
-            let _none = tokio::time::timeout(Duration::from_millis(10), moved.steps.write()).await;
+            // One whose future is not polled does not end. One that runs must: it would carry the old time past the move.
+            let _none = tokio::time::timeout(Duration::from_secs(5), moved.steps.write()).await;
             change();
         }
     }

@@ -259,7 +259,7 @@ impl<'f, F: Fixture> Pair<'f, F> {
             if find(&self.store, LockQuery::id(ask.id())).await.is_empty() {
                 return;
             }
-            tokio::task::yield_now().await;
+            tokio::time::sleep(Duration::from_millis(1)).await;
         }
         panic!("a dropped acquire withdraws its mark");
     }
