@@ -3,24 +3,15 @@
 use std::{mem, sync::Arc};
 
 use bytes::Bytes;
-use http::{Extensions, HeaderMap, Request, request::Parts};
+use http::{Extensions, HeaderMap, Request, StatusCode, request::Parts};
 
-use super::{
-    RequestBody,
-    discovery::write_owner_element,
-    entity_tags::Decided,
-    handler::{Handler, Inner},
-    layer::{Settings, Tokens},
-    mint::Ending,
-    refusal::Stop,
-};
+use super::{RequestBody, refusal::Refused, settings::Settings};
 use crate::{
     endpoint::Reading,
-    lock::{Lock, LockToken, ResourceKey},
-    locks::{Caller, Demand, LockView, Locks, Refusal},
+    lock::ResourceKey,
+    locks::{Caller, Locks, Refusal},
     request::{RequestView, Resolved, Role, reference_path},
-    respond::DavView,
-    store::Admitted,
+    respond::{DavView, Precondition},
 };
 
 /// A request without its body.
@@ -83,32 +74,18 @@ impl Exchange {
         self.locks.policy().resolver.path_inside(path)
     }
 
-    /// The URL of a lock's root, as a path.
-    pub(super) fn href(&self, lock: &LockView) -> String {
-        self.settings.href(lock)
-    }
-
-    /// The token of a lock, for its holder.
-    pub(super) fn token_of(&self, lock: &Lock) -> Option<LockToken> {
-        let own = lock.principal().is_some() && lock.principal() == self.caller.principal();
-        (own && self.settings.tokens == Tokens::ToTheirHolder).then(|| self.settings.mint.token_of(lock.id())).flatten()
-    }
-
-    /// Decides the conditions of a request that changes nothing, or whose change is decided elsewhere.
-    pub(super) async fn pass<S, B>(&self, handler: &mut Handler<S>, decided: Decided<'_>) -> Result<(), Stop<S::Fault>>
-    where
-        S: Inner<B>,
-    {
-        let conditions = decided.conditions.without_lock_token();
-        if conditions.lists().is_empty() {
-            return Ok(());
+    /// The refusal where locks are in the way (423): `precondition` failed for the roots of all of them, or, for who may not
+    /// see them, for the target. Other refusals stay as they are.
+    pub(super) fn blocked(&self, refusal: Refusal, precondition: Precondition) -> Refused {
+        if refusal.status() != StatusCode::LOCKED {
+            return Refused::plain(refusal);
         }
-        handler.rest();
-        let resource = self.key()?;
-        let verdict = self.locks.judge_write(self.view(), &resource, &[], &conditions, Demand::None).settled();
-        let Admitted { permit, .. } = verdict.await?;
-        drop(permit);
-        Ok(())
+        let mut hrefs: Vec<String> = refusal.locks().iter().map(|lock| self.settings.href(lock)).collect();
+        hrefs.dedup();
+        if hrefs.is_empty() {
+            hrefs.push(self.parts.uri.path().to_owned());
+        }
+        Refused::for_all(refusal, precondition, hrefs)
     }
 
     /// Reads a body of the client's.
@@ -123,23 +100,6 @@ impl Exchange {
 
     pub(super) fn headers(&self) -> &HeaderMap {
         &self.parts.headers
-    }
-}
-
-impl DavView for Settings {
-    fn href(&self, lock: &LockView) -> String {
-        let key = ResourceKey::from_canonical(lock.resource.as_str());
-        let mut href = key.uri().into_owned();
-        if self.mint.ending_of(lock.lock_id) == Ending::Slash && !href.ends_with('/') {
-            href.push('/');
-        }
-        href
-    }
-
-    fn write_owner(&self, lock: &LockView, to: &mut String) {
-        if let Some(owner) = &lock.owner {
-            write_owner_element(owner, to);
-        }
     }
 }
 

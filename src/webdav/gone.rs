@@ -1,15 +1,14 @@
 //! `Remains`: after a DELETE, MOVE or COPY that succeeded in part (207), which locks are of resources that are gone.
 
-use http::{HeaderValue, Response, StatusCode, header};
+use http::Response;
 
 use super::{
     exchange::Exchange,
     handler::{Handler, Inner, Place, buffered},
-    lock::empty,
     look::{Mapped, Need},
     multistatus::Multistatus,
-    refusal::Stop,
-    service::Answer,
+    own::empty,
+    refusal::{Answer, Stop},
     xml,
 };
 use crate::{
@@ -83,14 +82,4 @@ fn failed(exchange: &Exchange, body: &[u8]) -> Vec<ResourceKey<'static>> {
     let failed = multistatus.responses().iter().filter(|response| response.status().is_some_and(|status| status >= 300));
     let hrefs = failed.flat_map(super::multistatus::Response::hrefs);
     hrefs.filter_map(|href| exchange.keys_of_href(href)).flatten().collect()
-}
-
-/// An answer of the layer's own with a multistatus.
-pub(super) fn multistatus<B>(text: String) -> Response<ResponseBody<B>> {
-    let mut answer = Response::new(ResponseBody::own(text));
-    *answer.status_mut() = StatusCode::MULTI_STATUS;
-    let headers = answer.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/xml; charset=utf-8"));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    answer
 }

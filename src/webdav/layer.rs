@@ -4,7 +4,11 @@ use std::{fmt, sync::Arc};
 
 use tower_layer::Layer;
 
-use super::{DavService, mint::Mint};
+use super::{
+    DavService,
+    mint::Mint,
+    settings::{Settings, Tokens},
+};
 use crate::locks::Locks;
 
 /// Gives a WebDAV handler that knows nothing of locks the whole of RFC 4918 locking. See the [module docs](super).
@@ -13,24 +17,6 @@ use crate::locks::Locks;
 pub struct DavLayer {
     locks: Locks,
     settings: Settings,
-}
-
-/// What a layer can be told.
-#[derive(Clone)]
-pub(super) struct Settings {
-    pub(super) mint: Mint,
-    pub(super) tokens: Tokens,
-    /// The most bytes of the body of a PROPFIND or PROPPATCH.
-    pub(super) body: usize,
-    /// The most bytes of a multistatus of the handler's.
-    pub(super) multistatus: usize,
-}
-
-/// Whether a holder finds the token of a lock again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Tokens {
-    ToTheirHolder,
-    Never,
 }
 
 impl DavLayer {

@@ -1,21 +1,19 @@
 //! LOCK: a new lock, on a resource that is there or on one that is made for it (RFC 4918 section 9.10).
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, Response, StatusCode, header};
+use http::{HeaderValue, Method, StatusCode, header};
 
 use super::{
     RequestBody,
-    discovery::{ActiveLock, lock_discovery, prop_document},
     exchange::Exchange,
     handler::{Handler, Inner, Lapsed, Place, inner},
     head::{depth_of_lock, timeout},
     lockinfo::{LockInfo, LockInfoError},
     look::{Mapped, Need},
     mint::Ending,
-    refresh,
-    refusal::{Refused, Stop},
-    service::Answer,
-    xml::XmlError,
+    own::{empty, granted},
+    refresh::refresh,
+    refusal::{Answer, Refused, Stop, refuse_xml},
 };
 use crate::{
     lock::{Depth, Lock, LockToken, ResourceKey, Target, rules},
@@ -33,7 +31,7 @@ where
 {
     let body = exchange.read(body, exchange.locks.limits().body).await?;
     if body.is_empty() {
-        return refresh::refresh(exchange, handler).await;
+        return refresh(exchange, handler).await;
     }
     let info = LockInfo::read(&body).map_err(refuse_body)?;
     let depth = depth_of_lock(exchange.headers())?;
@@ -59,7 +57,7 @@ where
             let target = [Target::write_member(key.clone())];
             let verdict = exchange.locks.judge_write(exchange.view(), &key, &target, &conditions, Demand::None).settled();
             let Admitted { permit, .. } =
-                verdict.await.map_err(|refusal| Refused::blocked(refusal.clone(), why(&refusal, &key, depth), exchange))?;
+                verdict.await.map_err(|refusal| exchange.blocked(refusal.clone(), why(&refusal, &key, depth)))?;
             let new = NewLock { info, depth, key, within: Some(&permit) };
             let (lock, undo) = new.acquire(exchange).await?;
             create(exchange, handler, &permit, &lock, undo).await
@@ -161,7 +159,7 @@ impl NewLock<'_> {
                 if refusal.code() != RefusalCode::StoreUnavailable {
                     undo.token = None;
                 }
-                Err(Refused::blocked(refusal, Precondition::NoConflictingLock, exchange))
+                Err(exchange.blocked(refusal, Precondition::NoConflictingLock))
             }
         }
     }
@@ -196,50 +194,10 @@ impl Drop for Undo {
     }
 }
 
-/// The answer to a LOCK that was granted: the lock, and its token in a header field (section 9.10.1).
-fn granted<B>(exchange: &Exchange, lock: &Lock, token: LockToken, status: StatusCode) -> Response<ResponseBody<B>> {
-    let mut answer = shown(exchange, lock, token);
-    *answer.status_mut() = status;
-    if let Ok(mut value) = HeaderValue::try_from(format!("<{}>", token.urn())) {
-        value.set_sensitive(true);
-        answer.headers_mut().insert("lock-token", value);
-    }
-    answer
-}
-
-/// The state of a lock, for its holder.
-pub(super) fn shown<B>(exchange: &Exchange, lock: &Lock, token: LockToken) -> Response<ResponseBody<B>> {
-    let view = exchange.locks.own_view(&exchange.caller, lock);
-    let href = exchange.href(&view);
-    let active = ActiveLock { view: &view, token: Some(token), href: &href };
-    let discovery = lock_discovery([active.text().as_str()]);
-    let mut answer = Response::new(ResponseBody::own(prop_document(&discovery)));
-    let headers = answer.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/xml; charset=utf-8"));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    answer
-}
-
-/// An answer that is a status.
-pub(super) fn empty<B>(status: StatusCode) -> Response<ResponseBody<B>> {
-    let mut answer = Response::new(ResponseBody::own(Bytes::new()));
-    *answer.status_mut() = status;
-    answer.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    answer
-}
-
 fn refuse_body(error: LockInfoError) -> Refused {
     match error {
         LockInfoError::Xml(error) => refuse_xml(&error),
         LockInfoError::Missing(_) => Refused::plain(Refusal::bad_request(error.to_string())),
         LockInfoError::Unsupported(_) => Refused::plain(Refusal::new(RefusalCode::Unprocessable, error.to_string())),
-    }
-}
-
-/// A body that is not read: malformed, or with a DTD.
-pub(super) fn refuse_xml(error: &XmlError) -> Refused {
-    match error {
-        XmlError::ExternalEntity => Refused::over(Refusal::forbidden(error.to_string()), Precondition::NoExternalEntities),
-        _ => Refused::plain(Refusal::bad_request(error.to_string())),
     }
 }

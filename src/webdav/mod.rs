@@ -106,8 +106,8 @@
 
 mod answer;
 mod body;
+mod conditions;
 mod discovery;
-mod entity_tags;
 mod exchange;
 mod gone;
 mod handler;
@@ -118,12 +118,14 @@ mod lockinfo;
 mod look;
 mod mint;
 mod multistatus;
+mod own;
 mod propfind;
 mod proppatch;
 mod read;
 mod refresh;
 mod refusal;
 mod service;
+mod settings;
 mod unlock;
 mod wanted;
 mod write;

@@ -12,17 +12,16 @@ use super::{
     exchange::Exchange,
     handler::{Handler, Inner, Unread, buffered},
     head::{Reach, reach},
-    lock::{empty, refuse_xml},
     multistatus::Multistatus,
-    refusal::{Refused, Stop},
-    service::Answer,
+    own::empty,
+    refusal::{Answer, Refused, Stop, refuse_xml},
     wanted::{Form, Wanted},
     xml,
 };
 use crate::{
     lock::{Lock, LockState, ResourceKey, parent, rules},
     locks::{Refusal, RefusalCode},
-    respond::{Precondition, ResponseBody},
+    respond::{DavView, Precondition, ResponseBody},
     store::LockQuery,
 };
 
@@ -137,7 +136,8 @@ impl Shown {
                     let has = roots.contains(lock.root()) && lock.state() != LockState::Pending && known.insert(lock.id());
                     let view = if has { exchange.locks.view(&exchange.caller, &lock) } else { None };
                     if let Some(view) = view {
-                        let (token, href) = (exchange.token_of(&lock), exchange.href(&view));
+                        let (token, href) =
+                            (exchange.settings.token_for(exchange.caller.principal(), &lock), exchange.settings.href(&view));
                         // Written once, however many resources it covers.
                         let active = ActiveLock { view: &view, token, href: &href }.text();
                         locks.push(Seen { lock, own: token.is_some(), active });

@@ -5,8 +5,7 @@ use super::{
     answer::any,
     exchange::Exchange,
     handler::{Handler, Inner},
-    refusal::Stop,
-    service::Answer,
+    refusal::{Answer, Stop},
 };
 use crate::respond::ResponseBody;
 

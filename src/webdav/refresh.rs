@@ -4,9 +4,8 @@ use super::{
     exchange::Exchange,
     handler::{Handler, Inner},
     head::timeout,
-    lock::shown,
-    refusal::{Refused, Stop},
-    service::Answer,
+    own::shown,
+    refusal::{Answer, Refused, Stop},
 };
 use crate::{
     locks::{Named, Refusal, RefusalCode},
@@ -33,20 +32,10 @@ where
         }
         _ => return Err(Refusal::bad_request("A refresh names one lock (RFC 4918 section 9.10.2).").into()),
     };
-    exchange.pass(handler, decided).await.map_err(unmatched)?;
+    exchange.pass(handler, decided).await.map_err(Stop::unmatched)?;
     handler.rest();
     let named = Named::token(token).at(exchange.key()?);
     let refreshed = exchange.locks.refresh_for(&exchange.caller, named, timeout(exchange.headers())).await;
-    let lock = refreshed.map_err(Stop::from).map_err(unmatched)?.lock;
+    let lock = refreshed.map_err(Stop::from).map_err(Stop::unmatched)?.lock;
     Ok(shown(exchange, &lock, token))
-}
-
-/// A token that does not cover the request URI, whichever check found out.
-pub(super) fn unmatched<E>(stop: Stop<E>) -> Stop<E> {
-    match stop {
-        Stop::Refused(refused) if matches!(refused.refusal().code(), RefusalCode::LockLost | RefusalCode::NotCovered) => {
-            Refused::over(refused.refusal().clone(), Precondition::LockTokenMatchesRequestUri).into()
-        }
-        stop => stop,
-    }
 }

@@ -1,12 +1,16 @@
-//! `Refused`: a refusal with the precondition that WebDAV has for it, and `Stop`, why a request ends early.
+//! `Refused`: a refusal with the precondition that WebDAV has for it; `Stop`, why a request ends early; `Answer`, what comes of
+//! one.
 
 use http::Response;
 
-use super::exchange::Exchange;
+use super::{handler::Inner, xml::XmlError};
 use crate::{
-    locks::Refusal,
+    locks::{Refusal, RefusalCode},
     respond::{DavView, Format, Precondition, ResponseBody, document, render_as, written},
 };
+
+/// What comes of a request inside the layer.
+pub(super) type Answer<S, B> = Result<Response<ResponseBody<<S as Inner<B>>::ResBody>>, Stop<<S as Inner<B>>::Fault>>;
 
 /// Why a request goes no further.
 pub(super) enum Stop<E> {
@@ -14,6 +18,18 @@ pub(super) enum Stop<E> {
     Refused(Box<Refused>),
     /// The handler failed at it.
     Failed(E),
+}
+
+impl<E> Stop<E> {
+    /// The same, where the token of a lock should have covered the target: whichever check found that it does not.
+    pub(super) fn unmatched(self) -> Self {
+        match self {
+            Self::Refused(refused) if matches!(refused.refusal.code(), RefusalCode::LockLost | RefusalCode::NotCovered) => {
+                Refused::over(refused.refusal, Precondition::LockTokenMatchesRequestUri).into()
+            }
+            stop => stop,
+        }
+    }
 }
 
 impl<E> From<Refusal> for Stop<E> {
@@ -46,22 +62,9 @@ impl Refused {
         Self { refusal, precondition: Some(precondition), hrefs: Vec::new() }
     }
 
-    /// Where locks are in the way (423): `precondition` failed for the roots of all of them, or, for who may not see them,
-    /// for the target. Other refusals stay as they are.
-    pub(super) fn blocked(refusal: Refusal, precondition: Precondition, exchange: &Exchange) -> Self {
-        if refusal.status() != http::StatusCode::LOCKED {
-            return Self::plain(refusal);
-        }
-        let mut hrefs: Vec<String> = refusal.locks().iter().map(|lock| exchange.href(lock)).collect();
-        hrefs.dedup();
-        if hrefs.is_empty() {
-            hrefs.push(exchange.parts.uri.path().to_owned());
-        }
+    /// One over `precondition`, which failed for these resources.
+    pub(super) fn for_all(refusal: Refusal, precondition: Precondition, hrefs: Vec<String>) -> Self {
         Self { refusal, precondition: Some(precondition), hrefs }
-    }
-
-    pub(super) fn refusal(&self) -> &Refusal {
-        &self.refusal
     }
 
     /// The answer, in the form that the client prefers.
@@ -70,5 +73,13 @@ impl Refused {
             Format::Xml => written(&self.refusal, format, document(&self.refusal, self.precondition, &self.hrefs, view)),
             format => render_as(&self.refusal, format),
         }
+    }
+}
+
+/// A body that is not read: malformed, or with a DTD.
+pub(super) fn refuse_xml(error: &XmlError) -> Refused {
+    match error {
+        XmlError::ExternalEntity => Refused::over(Refusal::forbidden(error.to_string()), Precondition::NoExternalEntities),
+        _ => Refused::plain(Refusal::bad_request(error.to_string())),
     }
 }

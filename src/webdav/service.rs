@@ -19,11 +19,11 @@ use super::{
     RequestBody, answer,
     exchange::Exchange,
     handler::{Handler, Inner},
-    layer::Settings,
     lock::lock,
     propfind::propfind,
     read::read,
     refusal::{Refused, Stop},
+    settings::Settings,
     unlock::unlock,
     write::write,
 };
@@ -121,9 +121,6 @@ impl Way {
         if locks.is_read(method) { Self::Read } else { Self::Write }
     }
 }
-
-/// What comes of a request inside the layer.
-pub(super) type Answer<S, B> = Result<Response<ResponseBody<<S as Inner<B>>::ResBody>>, Stop<<S as Inner<B>>::Fault>>;
 
 async fn run<S, B>(
     locks: Locks,

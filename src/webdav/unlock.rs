@@ -5,10 +5,8 @@ use http::StatusCode;
 use super::{
     exchange::Exchange,
     handler::{Handler, Inner},
-    lock::empty,
-    refresh::unmatched,
-    refusal::{Refused, Stop},
-    service::Answer,
+    own::empty,
+    refusal::{Answer, Refused, Stop},
 };
 use crate::{
     locks::{Named, Refusal, RefusalCode},
@@ -35,7 +33,7 @@ where
     handler.rest();
     let named = Named::token(token).at(exchange.key()?);
     let released = exchange.locks.release_for(&exchange.caller, named).await;
-    match released.map_err(Stop::from).map_err(unmatched)? {
+    match released.map_err(Stop::from).map_err(Stop::unmatched)? {
         Some(_) => Ok(empty(StatusCode::NO_CONTENT)),
         None => Err(no_such_lock().into()),
     }

@@ -6,14 +6,13 @@ use super::{
     RequestBody,
     answer::forwarded,
     exchange::Exchange,
-    gone::{self, Remains},
+    gone::Remains,
     handler::{Handler, Inner, Lapsed, Place},
     head::{Overwrite, overwrite},
-    lock::refuse_xml,
     look::{Mapped, Need},
+    own,
     proppatch::Patch,
-    refusal::{Refused, Stop},
-    service::Answer,
+    refusal::{Answer, Stop, refuse_xml},
 };
 use crate::{
     lock::{Depth, Gone, Membership},
@@ -37,7 +36,7 @@ where
         let bytes = exchange.read(body, exchange.settings.body).await?;
         let patch = Patch::read(&bytes).map_err(|error| refuse_xml(&error))?;
         if patch.touches_lock_properties() {
-            return Ok(gone::multistatus(patch.refusal(exchange.parts.uri.path())));
+            return Ok(own::multistatus(patch.refusal(exchange.parts.uri.path())));
         }
         RequestBody::own(bytes)
     } else {
@@ -138,7 +137,7 @@ fn go(exchange: &Exchange, admitted: Admitted, if_match: Option<HeaderValue>, ta
 }
 
 fn blocked<E>(refusal: Refusal, exchange: &Exchange) -> Stop<E> {
-    Refused::blocked(refusal, Precondition::LockTokenSubmitted, exchange).into()
+    exchange.blocked(refusal, Precondition::LockTokenSubmitted).into()
 }
 
 /// What the locks say. A service error is passed on.

@@ -1,4 +1,5 @@
-//! The entity tags of `If`, asked from the handler: the half of the conditions that no store knows (RFC 4918 section 10.4).
+//! The conditions of a request, in two halves: entity tags, which the handler is asked for, and lock tokens, which the
+//! store knows (RFC 4918 section 10.4).
 
 use http::HeaderValue;
 
@@ -9,8 +10,9 @@ use super::{
     refusal::Stop,
 };
 use crate::{
-    locks::{Refusal, RefusalCode},
+    locks::{Demand, Refusal, RefusalCode},
     request::{Conditions, RequestError, reference_path},
+    store::Admitted,
 };
 
 /// The most resources whose entity tags one request may ask for: each is a request to the handler.
@@ -59,5 +61,22 @@ impl Exchange {
                 Err(Refusal::new(RefusalCode::ConditionFailed, why).into())
             }
         }
+    }
+
+    /// Decides the conditions of a request that changes nothing, or whose change is decided elsewhere.
+    pub(super) async fn pass<S, B>(&self, handler: &mut Handler<S>, decided: Decided<'_>) -> Result<(), Stop<S::Fault>>
+    where
+        S: Inner<B>,
+    {
+        let conditions = decided.conditions.without_lock_token();
+        if conditions.lists().is_empty() {
+            return Ok(());
+        }
+        handler.rest();
+        let resource = self.key()?;
+        let verdict = self.locks.judge_write(self.view(), &resource, &[], &conditions, Demand::None).settled();
+        let Admitted { permit, .. } = verdict.await?;
+        drop(permit);
+        Ok(())
     }
 }
