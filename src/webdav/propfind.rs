@@ -1,6 +1,9 @@
 //! PROPFIND: the handler's answer, with the lock properties in it (RFC 4918 sections 9.1, 15.8 and 15.10).
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    borrow::Cow,
+    collections::{HashMap, HashSet},
+};
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode, header};
@@ -39,7 +42,7 @@ where
 
     let response = handler.call(question(exchange, body)).await.map_err(Stop::Failed)?;
     let coded = response.headers().get(header::CONTENT_ENCODING).is_some_and(|coding| coding != "identity");
-    if response.status() != StatusCode::MULTI_STATUS || coded {
+    if response.status() != StatusCode::MULTI_STATUS || coded || !wanted.is_anything() {
         return Ok(any(response).map(ResponseBody::passed));
     }
     let response = match buffered(response, exchange.settings.multistatus).await {
@@ -74,12 +77,16 @@ where
             Err(refusal) => return Err(refusal.into()),
         }
     }
+    let transcoded = matches!(text, Cow::Owned(_));
     let text = multistatus.apply(&text, wanted, |at| shown.on(&places[at]));
 
     for of_the_old in ["content-length", "content-md5", "content-digest", "repr-digest", "digest", "etag"] {
         head.headers.remove(HeaderName::from_static(of_the_old));
     }
     head.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(text.len()));
+    if transcoded {
+        head.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/xml; charset=utf-8"));
+    }
     Ok(Response::from_parts(head, ResponseBody::own(text)))
 }
 

@@ -29,6 +29,11 @@ impl Wanted {
         Self { lock_discovery: form, supported_lock: form }
     }
 
+    /// Whether it asks for one of them at all.
+    pub(super) fn is_anything(self) -> bool {
+        self != Self::both(Form::No)
+    }
+
     /// Reads the body of a PROPFIND; an empty one asks for everything.
     ///
     /// # Errors
