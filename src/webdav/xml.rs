@@ -98,6 +98,15 @@ impl Source {
         }
     }
 
+    /// How many namespaces may be declared. The parser keeps those that differ in a sorted list, and refuses a listing
+    /// that has more than 65,536 of them; a request has no use for as many.
+    const fn declarations(self) -> u64 {
+        match self {
+            Self::Client => 10_000,
+            Self::Handler => u64::MAX,
+        }
+    }
+
     /// How many `<`, and how many `=`, there may be: the parser makes room for as many nodes and attributes.
     const fn marks(self) -> usize {
         match self {

@@ -101,11 +101,14 @@ impl Scan<'_> {
             return Err(self.malformed("an attribute twice"));
         }
         let in_scope = inherited + declared;
-        // To find the names' namespaces, to compare the attributes, to list the namespaces, and to keep all of them sorted.
-        let listing = if declared > 0 { in_scope * in_scope + declared * (self.declared / 64) } else { 0 };
+        // To find the names' namespaces, to compare the attributes, and to list the namespaces.
+        let listing = if declared > 0 { in_scope * in_scope } else { 0 };
         let work = 1 + (1 + attributes) * in_scope + attributes * attributes + listing;
         self.work = self.work.checked_sub(work).ok_or(XmlError::TooComplex)?;
         self.declared += declared;
+        if self.declared > self.source.declarations() {
+            return Err(XmlError::TooComplex);
+        }
         self.at = tag.at;
         if !empty {
             if self.open.len() == self.source.depth() {
