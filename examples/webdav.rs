@@ -5,8 +5,9 @@
 //!     cargo run --example webdav --features webdav,redis 127.0.0.1:3000 redis://127.0.0.1:6379
 //!
 //! Users come by HTTP Basic: **any name with any password**. When it is ready it prints the curl lines that show the whole
-//! story. Paste them into a shell, or mount it in a file manager: `gio mount dav://ann@127.0.0.1:3000/`, or "Connect to
-//! server" with `dav://127.0.0.1:3000/` (GNOME), `webdav://127.0.0.1:3000/` (KDE), `http://127.0.0.1:3000/` (macOS).
+//! story. Paste them into a shell, or mount it: `mount -t davfs http://127.0.0.1:3000/ /mnt` (davfs2, which locks what it
+//! has open), or "Connect to server" in a file manager, with `dav://127.0.0.1:3000/` (GNOME), `webdav://127.0.0.1:3000/`
+//! (KDE) or `http://127.0.0.1:3000/` (macOS).
 //!
 //! A third argument, `bare`, leaves the layer out, to compare with: `… --example webdav 127.0.0.1:3000 memory: bare`.
 
@@ -17,8 +18,8 @@ use std::{convert::Infallible, error::Error};
 
 use base64::prelude::{BASE64_STANDARD, Engine};
 use bytes::Bytes;
-use dav_server::{DavHandler, memfs::MemFs};
-use http::{HeaderMap, Request, Response, StatusCode, header};
+use dav_server::{DavHandler, davpath::DavPath, memfs::MemFs};
+use http::{HeaderMap, Request, Response, StatusCode, Uri, header};
 use http_body::Body;
 use http_body_util::{Either, Full};
 use hyper::{body::Incoming, server::conn::http1};
@@ -54,7 +55,24 @@ async fn answer<B>(files: DavHandler, request: Request<B>) -> Result<Response<da
 where
     B: Body<Data: Send, Error: Error + Send + Sync> + 'static,
 {
+    if removes_the_root(&request) {
+        let mut response = Response::new("The root stays.\n".to_owned().into());
+        *response.status_mut() = StatusCode::FORBIDDEN;
+        return Ok(response);
+    }
     Ok(files.handle(request).await)
+}
+
+/// Nothing to do with locks: a `MemFs` of this version does not survive the loss of its root.
+fn removes_the_root<B>(request: &Request<B>) -> bool {
+    let is_root = |uri: &Uri| DavPath::new(uri.path()).is_ok_and(|path| path.as_url_string() == "/");
+    let destination = || Uri::try_from(request.headers().get("destination")?.as_bytes()).ok();
+    match request.method().as_str() {
+        "DELETE" => is_root(request.uri()),
+        "MOVE" => is_root(request.uri()) || destination().is_some_and(|to| is_root(&to)),
+        "COPY" => destination().is_some_and(|to| is_root(&to)),
+        _ => false,
+    }
 }
 
 /// Everybody may lock everything, also the root, which takes all the rest with it; everybody sees who holds what; the
