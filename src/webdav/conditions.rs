@@ -69,7 +69,9 @@ impl Exchange {
         S: Inner<B>,
     {
         let conditions = decided.conditions.without_lock_token();
-        if conditions.lists().is_empty() {
+        // A list that its entity tags alone make true needs no store, which may be down.
+        let lists = conditions.lists();
+        if lists.is_empty() || lists.iter().any(|list| list.conditions().is_empty()) {
             return Ok(());
         }
         handler.rest();
