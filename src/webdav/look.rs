@@ -17,6 +17,17 @@ pub(super) struct Look {
     pub(super) mapped: Mapped,
     /// Its entity tag.
     pub(super) entity_tag: Option<HeaderValue>,
+    /// Whether it is a collection, where PROPFIND was asked.
+    pub(super) kind: Option<Kind>,
+}
+
+/// What a resource is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// It has members.
+    Collection,
+    /// It has none.
+    Document,
 }
 
 /// Whether a URL is that of a resource.
@@ -39,13 +50,13 @@ pub(super) enum Need {
 
 impl Look {
     const fn unknown(status: StatusCode) -> Self {
-        Self { mapped: Mapped::Unknown(status), entity_tag: None }
+        Self { mapped: Mapped::Unknown(status), entity_tag: None, kind: None }
     }
 
     /// What a status alone says.
     const fn by(status: StatusCode) -> Self {
         let missing = matches!(status, StatusCode::NOT_FOUND | StatusCode::GONE);
-        Self { mapped: if missing { Mapped::No } else { Mapped::Unknown(status) }, entity_tag: None }
+        Self { mapped: if missing { Mapped::No } else { Mapped::Unknown(status) }, entity_tag: None, kind: None }
     }
 }
 
@@ -67,7 +78,7 @@ impl<S> Handler<S> {
                 Ok(Look::by(status))
             }
             _ if status.is_success() && (need == Need::Existence || entity_tag.is_some()) => {
-                Ok(Look { mapped: Mapped::Yes, entity_tag })
+                Ok(Look { mapped: Mapped::Yes, entity_tag, kind: None })
             }
             _ => {
                 let found = self.propfind(parts, place).await?;
@@ -76,7 +87,8 @@ impl<S> Handler<S> {
         }
     }
 
-    async fn propfind<B>(&mut self, parts: &Parts, place: Place<'_>) -> Result<Look, S::Fault>
+    /// Asks what there is at `place`, by PROPFIND at once.
+    pub(super) async fn propfind<B>(&mut self, parts: &Parts, place: Place<'_>) -> Result<Look, S::Fault>
     where
         S: Inner<B>,
     {
@@ -110,10 +122,18 @@ fn read(body: &[u8]) -> Option<Look> {
     let response = dav_children(xml::root(&document, "multistatus").ok()?, "response").next()?;
     if let Some(status) = dav_children(response, "status").next() {
         let status = status_of(&status).and_then(|status| StatusCode::from_u16(status).ok())?;
-        return Some(if status.is_success() { Look { mapped: Mapped::Yes, entity_tag: None } } else { Look::by(status) });
+        return Some(if status.is_success() {
+            Look { mapped: Mapped::Yes, entity_tag: None, kind: None }
+        } else {
+            Look::by(status)
+        });
     }
-    let properties = dav_children(response, "propstat").flat_map(|propstat| dav_children(propstat, "prop"));
-    let entity_tag = properties.flat_map(|prop| dav_children(prop, "getetag")).map(|tag| text_of(&tag)).next();
+    let properties = || dav_children(response, "propstat").flat_map(|propstat| dav_children(propstat, "prop"));
+    let kind = properties().flat_map(|prop| dav_children(prop, "resourcetype")).next().map(|kind| {
+        let collection = dav_children(kind, "collection").next().is_some();
+        if collection { Kind::Collection } else { Kind::Document }
+    });
+    let entity_tag = properties().flat_map(|prop| dav_children(prop, "getetag")).map(|tag| text_of(&tag)).next();
     let entity_tag = entity_tag.and_then(|tag| HeaderValue::try_from(tag.trim()).ok()).filter(|tag| !tag.is_empty());
-    Some(Look { mapped: Mapped::Yes, entity_tag })
+    Some(Look { mapped: Mapped::Yes, entity_tag, kind })
 }

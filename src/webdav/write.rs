@@ -9,13 +9,13 @@ use super::{
     gone::Remains,
     handler::{Handler, Inner, Lapsed, Place},
     head::{Overwrite, overwrite},
-    look::{Mapped, Need},
+    look::{Kind, Mapped, Need},
     own,
     proppatch::Patch,
     refusal::{Answer, Stop, refuse_xml},
 };
 use crate::{
-    lock::{Depth, Gone, Membership},
+    lock::{Depth, Gone, Membership, ResourceKey},
     locks::{Demand, Refusal, RefusalCode},
     middleware::{Admission, After},
     request::{Conditions, Targets, destination_path, gone, targets},
@@ -112,9 +112,7 @@ where
         return Err(Refusal::new(RefusalCode::ConditionFailed, why).into());
     }
     // Only now is it worth a request to know whether the collection gets a new member.
-    if may_be_of_membership(&refusal, method, &targets)
-        && handler.look(&exchange.parts, Place::Target, Need::Existence).await.map_err(Stop::Failed)?.mapped == Mapped::Yes
-    {
+    if may_be_of_membership(&refusal, method, &targets) && is_member(exchange, handler).await? {
         let targets = targets.existing();
         match judge(exchange, handler, &targets, &conditions).await? {
             Ok(admitted) => {
@@ -169,6 +167,24 @@ fn may_be_of_membership(refusal: &Refusal, method: &Method, targets: &Targets<'_
         changed.filter_map(|target| target.key.parent_path()).any(|parent| parent == path)
     };
     refusal.is_bare() || refusal.locks().iter().any(|lock| lock.depth == Depth::Zero && parents(&lock.resource))
+}
+
+/// Whether the target is there already, as a member of a collection. Some handlers answer for a document at all paths below
+/// it; a write there changes that document, whose lock must not be taken for that of a collection.
+async fn is_member<S, B>(exchange: &Exchange, handler: &mut Handler<S>) -> Result<bool, Stop<S::Fault>>
+where
+    S: Inner<B>,
+{
+    let look = handler.look(&exchange.parts, Place::Target, Need::Existence).await.map_err(Stop::Failed)?;
+    if look.mapped != Mapped::Yes {
+        return Ok(false);
+    }
+    // As the handler reads the target, whatever becomes of it in a key.
+    let Ok(target) = ResourceKey::parse(exchange.parts.uri.path()) else { return Ok(false) };
+    let Some(parent) = target.parent_path() else { return Ok(false) };
+    let parent = ResourceKey::from_canonical(parent).uri().into_owned();
+    let look = handler.propfind(&exchange.parts, Place::Path(&parent)).await.map_err(Stop::Failed)?;
+    Ok(look.kind == Some(Kind::Collection))
 }
 
 /// Whether there is a resource at the destination.
