@@ -282,6 +282,16 @@ impl Locks {
         Ok(())
     }
 
+    /// Whether `caller` may acquire what `request` names at all, whatever is locked: the refusal that
+    /// [`Locks::acquire_for`] would begin with. For callers of which more is asked than a lock.
+    #[cfg(feature = "webdav")]
+    pub(crate) fn may_acquire(&self, caller: &Caller, request: &LockRequest) -> Result<(), Refusal> {
+        let keys = self.root_keys(request)?;
+        self.check_texts(caller, request)?;
+        let (lifetime, _) = self.policy().lifetimes.grant(&request.kind, request.lifetime);
+        self.authorize_acquire(caller, request, &keys, lifetime)
+    }
+
     async fn authorize_breaks(&self, caller: &Caller, request: &LockRequest) -> Result<(), Refusal> {
         if caller.is_application() {
             return Ok(());

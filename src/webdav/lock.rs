@@ -16,10 +16,11 @@ use super::{
     refusal::{Answer, Refused, Stop, refuse_xml},
 };
 use crate::{
-    lock::{Depth, Lock, LockToken, ResourceKey, Target, rules},
-    locks::{Demand, LockRequest, Locks, Refusal, RefusalCode},
+    lock::{Depth, Lock, LockScope, LockToken, ResourceKey, Target, rules},
+    locks::{Demand, LockRequest, LockView, Locks, Refusal, RefusalCode},
+    request::Conditions,
     respond::{Precondition, ResponseBody},
-    store::{Admitted, Permit, Span},
+    store::{Admitted, Permit, Span, WriteId},
 };
 
 /// Answers a LOCK. Without a body it refreshes; a lock is never made by it (section 7.7).
@@ -35,7 +36,9 @@ where
     }
     let info = LockInfo::read(&body).map_err(refuse_body)?;
     let depth = depth_of_lock(exchange.headers())?;
-    let key = exchange.key()?;
+    let new = NewLock { info, depth, key: exchange.key()? };
+    // Before anything is said of conditions and locks (section 8.1), or asked of the handler.
+    exchange.locks.may_acquire(&exchange.caller, &new.request(exchange))?;
     let decided = exchange.decided(handler).await?;
 
     let look = handler.look(&exchange.parts, Place::Target, Need::Existence).await.map_err(Stop::Failed)?;
@@ -45,8 +48,7 @@ where
         Mapped::Yes | Mapped::Unknown(_) => {
             exchange.pass(handler, decided).await?;
             handler.rest();
-            let new = NewLock { info, depth, key, within: None };
-            let (lock, undo) = new.acquire(exchange).await?;
+            let (lock, undo) = new.acquire(exchange, None).await?;
             let token = undo.keep();
             Ok(granted(exchange, &lock, token, StatusCode::OK))
         }
@@ -54,12 +56,30 @@ where
             // A PUT of the new member is what it comes to, so that is what has to be admitted.
             let conditions = decided.conditions.without_lock_token();
             handler.rest();
-            let target = [Target::write_member(key.clone())];
-            let verdict = exchange.locks.judge_write(exchange.view(), &key, &target, &conditions, Demand::None).settled();
-            let Admitted { permit, .. } =
-                verdict.await.map_err(|refusal| exchange.blocked(refusal.clone(), why(&refusal, &key, depth)))?;
-            let new = NewLock { info, depth, key, within: Some(&permit) };
-            let (lock, undo) = new.acquire(exchange).await?;
+            let permit = new.admit_member(exchange, &conditions).await?;
+            let (permit, lock, undo) = match new.info.scope {
+                LockScope::Exclusive => {
+                    let (lock, undo) = new.acquire(exchange, permit.id()).await?;
+                    (permit, lock, undo)
+                }
+                // Two of these conflict neither with one another nor with the mark of one another: each would wait for the
+                // write of the other to end. So each has its lock first, which then answers for the write.
+                LockScope::Shared => {
+                    drop(permit);
+                    let (lock, undo) = new.acquire(exchange, None).await?;
+                    let mut submitted = Conditions::NONE;
+                    for token in conditions.tokens().iter().copied().chain(undo.token) {
+                        submitted.submit(token).map_err(Refusal::from)?;
+                    }
+                    match new.admit_member(exchange, &submitted).await {
+                        Ok(permit) => (permit, lock, undo),
+                        Err(refused) => {
+                            undo.now().await;
+                            return Err(refused.into());
+                        }
+                    }
+                }
+            };
             create(exchange, handler, &permit, &lock, undo).await
         }
     }
@@ -70,16 +90,6 @@ where
 fn tells_against(status: StatusCode) -> bool {
     (status.is_client_error() || status.is_server_error())
         && !matches!(status, StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED)
-}
-
-/// What stands in the way of a lock on `key`: another lock, or the token of the collection that would get a new member.
-fn why(refusal: &Refusal, key: &ResourceKey<'_>, depth: Depth) -> Precondition {
-    let conflicts = |lock: &crate::locks::LockView| {
-        let root = ResourceKey::from_canonical(lock.resource.as_str());
-        let key = ResourceKey::from_canonical(key.path());
-        rules::overlap((&root, lock.depth), (&key, depth))
-    };
-    if refusal.locks().iter().any(conflicts) { Precondition::NoConflictingLock } else { Precondition::LockTokenSubmitted }
 }
 
 /// Makes the resource that was locked: an empty one, unless it is there by now.
@@ -125,32 +135,54 @@ where
 }
 
 /// A lock to be acquired.
-struct NewLock<'l> {
+struct NewLock {
     info: LockInfo,
     depth: Depth,
     key: ResourceKey<'static>,
-    within: Option<&'l Permit>,
 }
 
-impl NewLock<'_> {
-    async fn acquire(self, exchange: &Exchange) -> Result<(Lock, Undo), Refused> {
-        let ending = if exchange.parts.uri.path().ends_with('/') { Ending::Slash } else { Ending::Name };
-        let (id, token) = exchange.settings.mint.make(ending);
+impl NewLock {
+    fn request(&self, exchange: &Exchange) -> LockRequest {
         let mut owner = exchange.caller.owner();
         if let Some(xml) = &self.info.owner {
             owner = owner.xml(xml);
         }
-        let request = LockRequest::on(self.info.scope, self.key)
-            .depth(self.depth)
-            .owner(owner)
-            .propose_id(id)
-            .propose_token(token)
-            .within(self.within.and_then(Permit::id));
-        let request = match timeout(exchange.headers()) {
+        let request = LockRequest::on(self.info.scope, self.key.clone()).depth(self.depth).owner(owner);
+        match timeout(exchange.headers()) {
             Span::For(span) => request.lifetime(span),
             Span::Endless => request.endless(),
             Span::Same => request,
+        }
+    }
+
+    /// What stands in its way: another lock, or the token of the collection that would get a new member.
+    fn blocked_by(&self, refusal: &Refusal) -> Precondition {
+        let conflicts = |lock: &LockView| {
+            let root = ResourceKey::from_canonical(lock.resource.as_str());
+            let key = ResourceKey::from_canonical(self.key.path());
+            rules::overlap((&root, lock.depth), (&key, self.depth))
         };
+        let conflicts = refusal.locks().iter().any(conflicts);
+        if conflicts { Precondition::NoConflictingLock } else { Precondition::LockTokenSubmitted }
+    }
+
+    /// Admits the write that makes the resource, a new member of its collection.
+    async fn admit_member(&self, exchange: &Exchange, conditions: &Conditions<'_>) -> Result<Permit, Refused> {
+        let target = [Target::write_member(self.key.clone())];
+        let verdict = exchange.locks.judge_write(exchange.view(), &self.key, &target, conditions, Demand::None).settled();
+        match verdict.await {
+            Ok(Admitted { permit, .. }) => Ok(permit),
+            Err(refusal) => {
+                let precondition = self.blocked_by(&refusal);
+                Err(exchange.blocked(refusal, precondition))
+            }
+        }
+    }
+
+    async fn acquire(&self, exchange: &Exchange, within: Option<WriteId>) -> Result<(Lock, Undo), Refused> {
+        let ending = if exchange.parts.uri.path().ends_with('/') { Ending::Slash } else { Ending::Name };
+        let (id, token) = exchange.settings.mint.make(ending);
+        let request = self.request(exchange).propose_id(id).propose_token(token).within(within);
         let mut undo = Undo { locks: exchange.locks.clone(), token: Some(token) };
         match exchange.locks.acquire_for(&exchange.caller, request).await {
             Ok(granted) => Ok((granted.lock().clone(), undo)),
