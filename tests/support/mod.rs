@@ -127,7 +127,7 @@ pub async fn lock_for(locks: &Locks, user: &'static str, path: &str, scope: Lock
 }
 
 /// Polls `future` once, with a waker that does nothing.
-pub fn poll_once<F: Future>(future: std::pin::Pin<&mut F>) -> std::task::Poll<F::Output> {
+pub fn poll_once<F: Future + ?Sized>(future: std::pin::Pin<&mut F>) -> std::task::Poll<F::Output> {
     future.poll(&mut std::task::Context::from_waker(std::task::Waker::noop()))
 }
 
