@@ -5,9 +5,7 @@
 //!     cargo run --example webdav --features webdav,redis 127.0.0.1:3000 redis://127.0.0.1:6379
 //!
 //! Users come by HTTP Basic: **any name with any password**. When it is ready it prints the curl lines that show the whole
-//! story. Paste them into a shell, or mount it: `mount -t davfs http://127.0.0.1:3000/ /mnt` (davfs2, which locks what it
-//! has open), or "Connect to server" in a file manager, with `dav://127.0.0.1:3000/` (GNOME), `webdav://127.0.0.1:3000/`
-//! (KDE) or `http://127.0.0.1:3000/` (macOS).
+//! story; paste them into a shell. Any WebDAV client does too, `cadaver http://127.0.0.1:3000/` for one.
 //!
 //! A third argument, `bare`, leaves the layer out, to compare with: `… --example webdav 127.0.0.1:3000 memory: bare`.
 
