@@ -38,6 +38,8 @@ mod protected;
 mod refresh;
 #[path = "webdav/refusals.rs"]
 mod refusals;
+#[path = "webdav/settings.rs"]
+mod settings;
 #[path = "webdav/shape.rs"]
 mod shape;
 #[path = "webdav/unlink.rs"]
