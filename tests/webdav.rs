@@ -14,6 +14,8 @@ mod handler;
 mod handler_props;
 #[path = "webdav/hostile.rs"]
 mod hostile;
+#[path = "webdav/inside.rs"]
+mod inside;
 #[path = "webdav/kit.rs"]
 mod kit;
 #[path = "webdav/lock.rs"]

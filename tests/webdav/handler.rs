@@ -135,6 +135,11 @@ impl Handler {
         }
     }
 
+    /// Takes a resource away behind everybody's back.
+    pub(crate) fn forget(&self, path: &str) {
+        self.inner().tree.remove(path).expect(path);
+    }
+
     /// Gives a resource this entity tag.
     pub(crate) fn tag(&self, path: &str, etag: &str) {
         self.inner().tree.get_mut(path).expect(path).etag = Some(etag.into());
@@ -251,7 +256,8 @@ impl Handler {
                 let Some(resource) = found else { return self.plain(404) };
                 let content = if head.method == Method::HEAD { None } else { resource.content };
                 let mut response = Response::new(Full::new(content.unwrap_or_default()));
-                if let Some(etag) = &resource.etag {
+                let told = head.method == Method::GET || self.shape.etag_in_head;
+                if let Some(etag) = resource.etag.filter(|_| told) {
                     response.headers_mut().insert("etag", etag.parse().unwrap());
                 }
                 response

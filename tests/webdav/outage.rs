@@ -154,3 +154,18 @@ async fn with_a_store_that_answers_later_everything_is_the_same() {
     ann.delete("/c/").tokens([&token]).expect(204).await;
     dav.assert_nothing_left(&[], "later").await;
 }
+
+/// L-01, G8: the store was too slow to say so, and had granted the lock: nobody knows its token, so it ends.
+#[tokio::test(start_paused = true)]
+async fn a_lock_that_was_granted_too_late_to_be_answered_is_undone() {
+    for uri in ["/a", "/e/new"] {
+        let dav = Dav::new();
+        dav.rigged.set(Call::Acquire, Mode::Gated);
+        dav.as_("ann").lock(uri).expect(503).await;
+        dav.rigged.set(Call::Acquire, Mode::Pass);
+        dav.assert_nothing_left(&[], uri).await;
+        assert_eq!(dav.handler.content("/e/new"), None);
+        dav.as_("bob").lock(uri).depth("0").await;
+        assert_eq!(dav.roots().await, [uri]);
+    }
+}

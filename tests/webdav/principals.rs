@@ -76,8 +76,8 @@ async fn to_whom_seeing_is_denied_there_is_no_lock_in_any_property_or_refusal() 
         for secret in ["/c/<", "Sales", "ann", "expires", "2026-"] {
             assert!(!answer.text.contains(secret), "{secret}: {answer:?}");
         }
-        // A lock of one's own name for the resource, at the most.
-        assert!(xml.children[0].children.iter().all(|href| href.text == "/c/m"), "{answer:?}");
+        let hrefs: Vec<_> = xml.children[0].children.iter().map(|href| href.text.as_str()).collect();
+        assert_eq!(hrefs, ["/c/m"], "one there has to be, and the caller knows that one");
     }
     dav.as_("bob").lock("/c/m").expect(423).await.refused("no-conflicting-lock");
 }
@@ -227,5 +227,32 @@ async fn two_nodes_with_one_secret_show_the_holder_the_same_token() {
         let found = discovered(&client.propfind("/c/", "0").expect(207).await, "/c/").remove(0);
         assert_eq!(found.token, known.then(|| token.clone()));
         client.proppatch("/c/").if_(&format!("(<{token}>)")).expect(207).await;
+    }
+}
+
+/// L-14, L-23: what the caller may not see does not keep it from what it may do.
+#[tokio::test]
+async fn a_hidden_depth_0_lock_keeps_nobody_from_the_members_it_does_not_protect() {
+    let hiding = |ask: &AuthorizeAsk<'_>| match ask.action {
+        Action::See if !ask.is_own() => Access::Denied,
+        _ => DefaultAuthorizer.authorize(ask),
+    };
+    let dav = Dav::with(Shape::default(), |locks| locks.authorizer(hiding));
+    dav.as_("ann").locked("/c/", "0").await;
+    dav.as_("bob").put("/c/m", "x").expect(204).await;
+    dav.as_("bob").put("/c/new", "x").expect(423).await;
+}
+
+/// L-14: clients that keep one lock of a resource keep the last; that is the caller's own.
+#[tokio::test]
+async fn the_callers_own_lock_is_the_last_of_a_resource() {
+    let dav = Dav::new();
+    for user in ["ann", "bob", "cid"] {
+        dav.as_(user).share("/a").expect(200).await;
+    }
+    for user in ["ann", "bob", "cid"] {
+        let locks = discovered(&dav.as_(user).propfind("/a", "0").expect(207).await, "/a");
+        let shown: Vec<_> = locks.iter().map(|lock| lock.token.is_some()).collect();
+        assert_eq!(shown, [false, false, true], "{user}");
     }
 }

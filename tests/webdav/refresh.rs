@@ -161,3 +161,22 @@ async fn a_refresh_whose_entity_tag_is_stale_is_412() {
     dav.as_("ann").ask("LOCK", "/a").if_(&format!("(<{token}> [\"stale\"])")).expect(412).await;
     dav.as_("ann").ask("LOCK", "/a").if_(&format!("(<{token}> [{etag}])")).expect(200).await;
 }
+
+/// L-51, L-52, L-71: the lock has to cover the URL of the request too, and the whole header has to be true.
+#[tokio::test]
+async fn a_refresh_under_a_tag_of_the_lock_through_a_foreign_url_is_412() {
+    let dav = Dav::new();
+    let token = dav.as_("ann").locked("/a", "0").await;
+    let before = expiries(&dav.state().await);
+    dav.clock.advance(MINUTE);
+    for (uri, condition) in [
+        ("/b", format!("</a> (<{token}>)")),
+        ("/e/nothing", format!("</a> (<{token}>)")),
+        ("/a", format!("(<{token}> <DAV:no-lock>)")),
+        ("/a", format!("(Not <{token}>)")),
+        ("/a", format!("</b> (<{token}>)")),
+    ] {
+        dav.as_("ann").ask("LOCK", uri).if_(&condition).expect(412).await.refused("lock-token-matches-request-uri");
+    }
+    assert_eq!(expiries(&dav.state().await), before);
+}

@@ -42,6 +42,7 @@ pub(crate) struct Shape {
     pub(crate) prefix: Prefix,
     pub(crate) head: bool,
     pub(crate) etags: bool,
+    pub(crate) etag_in_head: bool,
     /// The `DAV` header lines.
     pub(crate) dav: Vec<&'static str>,
     pub(crate) allow: &'static str,
@@ -57,6 +58,7 @@ impl Default for Shape {
             prefix: Prefix::Usual,
             head: true,
             etags: true,
+            etag_in_head: true,
             dav: vec!["1"],
             allow: "OPTIONS, GET, HEAD, PUT, DELETE, MKCOL, COPY, MOVE, PROPFIND, PROPPATCH",
             mount: "",

@@ -25,7 +25,7 @@ async fn a_lock_of_an_unmapped_url_makes_an_empty_locked_resource_and_answers_20
     for name in ["depth", "timeout", "content-type", "transfer-encoding"] {
         assert!(!put.headers.contains_key(name), "a header of the LOCK: {name}");
     }
-    assert_eq!(put.headers.get("content-length").map_or("0", |length| length.to_str().unwrap()), "0");
+    assert_eq!(put.headers["content-length"], "0", "some handlers want to be told");
     assert_eq!(put.user, Some("ann"), "it is the client's own PUT to the handler");
     assert_eq!(dav.handler.content("/e/new").as_deref(), Some(""));
     dav.as_("bob").put("/e/new", "x").expect(423).await.locked_by(&["/e/new"]);
@@ -172,7 +172,7 @@ async fn a_new_member_below_an_infinite_lock_is_a_conflict() {
     let before = dav.handler.tree();
     for uri in ["/c/new", "/c/d/new"] {
         let answer = dav.as_("bob").lock(uri).expect(423).await;
-        assert_eq!(answer.xml().deep("href")[0].text, "/c/", "{answer:?}");
+        assert_eq!(answer.blocked_by("no-conflicting-lock"), ["/c/"]);
         let answer = dav.as_("ann").lock(uri).tokens([&token]).expect(423).await;
         assert_eq!(answer.blocked_by("no-conflicting-lock"), ["/c/"]);
     }
