@@ -4,6 +4,8 @@
 
 mod support;
 
+#[path = "webdav/breaches.rs"]
+mod breaches;
 #[path = "webdav/conditions.rs"]
 mod conditions;
 #[path = "webdav/flight.rs"]
