@@ -95,15 +95,15 @@ where
     let mut if_match = decided.if_match;
     let conditions = decided.conditions;
     let namespace = exchange.caller.namespace().map(Into::into);
-    let mut targets =
-        targets(exchange.view(), &*exchange.locks.policy().resolver, namespace.as_ref()).map_err(Refusal::from)?;
+    let targets = targets(exchange.view(), &*exchange.locks.policy().resolver, namespace.as_ref()).map_err(Refusal::from)?;
     let forbidden = overwrite(exchange.headers()) == Overwrite::Forbidden && matches!(method.as_str(), "COPY" | "MOVE");
-    if forbidden {
-        targets = targets.overwriting_nothing();
-    }
 
+    // Also where nothing may be overwritten, with all below: what is not there yet may be locked, and would be made.
     let refusal = match judge(exchange, handler, &targets, &conditions).await? {
-        Ok(admitted) => return Ok(go(exchange, admitted, if_match, &targets)),
+        Ok(admitted) => {
+            let targets = if forbidden { targets.overwriting_nothing() } else { targets };
+            return Ok(go(exchange, admitted, if_match, &targets));
+        }
         Err(refusal) => refusal,
     };
     if forbidden && refusal.status() == StatusCode::LOCKED && is_occupied(exchange, handler).await? {
