@@ -30,6 +30,12 @@ const UNAVAILABLE: &str = concat!(
     "<D:status>HTTP/1.1 503 Service Unavailable</D:status></D:propstat>"
 );
 
+/// The `lockdiscovery` of a resource in a listing where they all come to too much.
+const TOO_LONG: &str = concat!(
+    r#"<D:propstat xmlns:D="DAV:"><D:prop><D:lockdiscovery/></D:prop>"#,
+    "<D:status>HTTP/1.1 507 Insufficient Storage</D:status></D:propstat>"
+);
+
 /// What a multistatus says of one resource, or of some that all failed alike.
 #[derive(Clone, Debug)]
 pub(super) struct Response {
@@ -93,6 +99,7 @@ impl Multistatus {
                 match wanted.lock_discovery {
                     Form::No => {}
                     Form::Unavailable => beside = UNAVAILABLE,
+                    Form::TooLong => beside = TOO_LONG,
                     Form::Name => ours.push_str(LOCK_DISCOVERY_NAME),
                     Form::Value => ours.push_str(&value(index)),
                 }
@@ -100,7 +107,7 @@ impl Multistatus {
                     Form::No => {}
                     Form::Name => ours.push_str(SUPPORTED_LOCK_NAME),
                     // Known, whatever the store says.
-                    Form::Value | Form::Unavailable => ours.push_str(SUPPORTED_LOCK),
+                    Form::Value | Form::Unavailable | Form::TooLong => ours.push_str(SUPPORTED_LOCK),
                 }
             }
             for (range, instead) in response.edits(&ours, beside) {

@@ -3,6 +3,7 @@
 use std::{
     borrow::Cow,
     collections::{HashMap, HashSet},
+    mem,
 };
 
 use bytes::Bytes;
@@ -47,10 +48,7 @@ where
     }
     let response = match buffered(response, exchange.settings.multistatus).await {
         Ok(response) => response,
-        Err(Unread::TooLong) if reach(exchange.headers()) == Reach::Everything => {
-            let why = "All below is too much to list: list it level by level (RFC 4918 section 9.1).";
-            return Err(Refused::over(Refusal::forbidden(why), Precondition::PropfindFiniteDepth).into());
-        }
+        Err(Unread::TooLong) if reach(exchange.headers()) == Reach::Everything => return Err(too_much().into()),
         Err(unread) => return Ok(empty(unread.status())),
     };
     let (mut head, bytes) = response.into_parts();
@@ -68,17 +66,21 @@ where
             first.and_then(|href| exchange.keys_of_href(href)).into_iter().flatten().collect()
         })
         .collect();
-    let mut shown = Shown::default();
+    let mut values = Vec::new();
     if wanted.lock_discovery == Form::Value {
-        match Shown::find(exchange, &places).await {
-            Ok(found) => shown = found,
+        match values_of(exchange, &places).await {
+            Ok(found) => values = found,
+            Err(Untold::TooLong) if reach(exchange.headers()) == Reach::Everything => return Err(too_much().into()),
+            Err(Untold::TooLong) => wanted.lock_discovery = Form::TooLong,
             // Reads go on while the store is down; of the locks they say that nobody knows them.
-            Err(refusal) if refusal.code() == RefusalCode::StoreUnavailable => wanted.lock_discovery = Form::Unavailable,
-            Err(refusal) => return Err(refusal.into()),
+            Err(Untold::Refused(refusal)) if refusal.code() == RefusalCode::StoreUnavailable => {
+                wanted.lock_discovery = Form::Unavailable;
+            }
+            Err(Untold::Refused(refusal)) => return Err(refusal.into()),
         }
     }
     let transcoded = matches!(text, Cow::Owned(_));
-    let text = multistatus.apply(&text, wanted, |at| shown.on(&places[at]));
+    let text = multistatus.apply(&text, wanted, |at| mem::take(&mut values[at]));
 
     for of_the_old in ["content-length", "content-md5", "content-digest", "repr-digest", "digest", "etag"] {
         head.headers.remove(HeaderName::from_static(of_the_old));
@@ -88,6 +90,11 @@ where
         head.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/xml; charset=utf-8"));
     }
     Ok(Response::from_parts(head, ResponseBody::own(text)))
+}
+
+fn too_much() -> Refused {
+    let why = "All below is too much to list: list it level by level (RFC 4918 section 9.1).";
+    Refused::over(Refusal::forbidden(why), Precondition::PropfindFiniteDepth)
 }
 
 /// The client's request, for the handler: without conditions, and for an answer that can be read.
@@ -100,8 +107,36 @@ fn question<B>(exchange: &Exchange, body: Bytes) -> Request<RequestBody<B>> {
     request
 }
 
+/// Why there is no `lockdiscovery` of some resources.
+enum Untold {
+    /// It would be longer than any multistatus that the layer reads.
+    TooLong,
+    Refused(Refusal),
+}
+
+impl From<Refusal> for Untold {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+/// The `lockdiscovery` of each of `places`. A lock on a collection stands in that of each member: a thousand locks on one
+/// of a thousand members come to gigabytes, so their length is counted before they are written.
+async fn values_of(exchange: &Exchange, places: &[Vec<ResourceKey<'static>>]) -> Result<Vec<String>, Untold> {
+    let mut left = exchange.settings.multistatus;
+    let shown = Shown::find(exchange, places, left).await?;
+    places
+        .iter()
+        .map(|keys| {
+            let covering = shown.covering(keys);
+            let length = covering.iter().map(|at| shown.locks[*at].active.len()).sum();
+            left = left.checked_sub(length).ok_or(Untold::TooLong)?;
+            Ok(lock_discovery(covering.into_iter().map(|at| shown.locks[at].active.as_str())))
+        })
+        .collect()
+}
+
 /// The locks that the resources of a listing have, as the caller may see them.
-#[derive(Default)]
 struct Shown {
     locks: Vec<Seen>,
     by_root: HashMap<ResourceKey<'static>, Vec<usize>>,
@@ -115,7 +150,8 @@ struct Seen {
 
 impl Shown {
     /// Finds them: those that cover the target, whose members they may cover too, and those rooted below it.
-    async fn find(exchange: &Exchange, places: &[Vec<ResourceKey<'static>>]) -> Result<Self, Refusal> {
+    /// No more than `limit` bytes of them are written.
+    async fn find(exchange: &Exchange, places: &[Vec<ResourceKey<'static>>], limit: usize) -> Result<Self, Untold> {
         /// Locks that a store is asked for at once.
         const PAGE: usize = 1_000;
 
@@ -134,7 +170,7 @@ impl Shown {
                 queries.push(LockQuery::covering(key.borrowed()).limit(PAGE));
             }
         }
-        let (mut known, mut locks) = (HashSet::new(), Vec::new());
+        let (mut known, mut locks, mut left) = (HashSet::new(), Vec::new(), limit);
         for mut query in queries {
             loop {
                 let page = exchange.locks.found(&query).await?;
@@ -147,6 +183,7 @@ impl Shown {
                             (exchange.settings.token_for(exchange.caller.principal(), &lock), exchange.settings.href(&view));
                         // Written once, however many resources it covers.
                         let active = ActiveLock { view: &view, token, href: &href }.text();
+                        left = left.checked_sub(active.len()).ok_or(Untold::TooLong)?;
                         locks.push(Seen { lock, own: token.is_some(), active });
                     }
                 }
@@ -165,8 +202,8 @@ impl Shown {
         Ok(Self { locks, by_root })
     }
 
-    /// The `lockdiscovery` of a resource.
-    fn on(&self, keys: &[ResourceKey<'static>]) -> String {
+    /// Those that a resource has, in order.
+    fn covering(&self, keys: &[ResourceKey<'static>]) -> Vec<usize> {
         // A map of keys for any lifetime, to look into it with shorter ones.
         let by_root: &HashMap<ResourceKey<'_>, Vec<usize>> = &self.by_root;
         let mut covering: Vec<usize> = Vec::new();
@@ -180,7 +217,7 @@ impl Shown {
         }
         covering.sort_unstable();
         covering.dedup();
-        lock_discovery(covering.into_iter().map(|at| self.locks[at].active.as_str()))
+        covering
     }
 }
 

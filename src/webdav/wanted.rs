@@ -15,6 +15,8 @@ pub(super) enum Form {
     Value,
     /// With its value, which cannot be told at the moment.
     Unavailable,
+    /// With its value, which is more than the layer writes.
+    TooLong,
 }
 
 /// What a PROPFIND asks for of `lockdiscovery` and `supportedlock`.

@@ -33,3 +33,33 @@ async fn with_overwrite_f_nothing_is_made_where_somebody_has_a_lock() {
         assert!(!token.is_empty());
     }
 }
+
+/// A thousand shared locks with long owners on a collection would be written out for each of its members.
+#[tokio::test]
+async fn what_locks_add_to_a_listing_is_limited_too() {
+    use super::kit::SHARED;
+    let dav = Dav::made(
+        super::shape::Shape::default(),
+        |locks| locks,
+        |layer| layer.multistatus_limit(200_000),
+        |handler| handler,
+    );
+    let ann = dav.as_("ann");
+    let owner = format!("<owner>{}</owner></lockinfo>", "x".repeat(8_000));
+    let long = SHARED.replace("</lockinfo>", &owner);
+    for _ in 0..20 {
+        ann.lock("/c/").body(&long).expect(200).await;
+    }
+    let files: Vec<String> = (0..50).map(|at| format!("/c/f{at}")).collect();
+    dav.handler.plant(files.iter().map(String::as_str));
+    // One resource has them all.
+    let one = ann.propfind("/c/f1", "0").expect(207).await;
+    assert_eq!(one.text.matches("activelock>").count(), 40, "{one:?}");
+    // Level by level the listing goes on, without what is too much.
+    let level = ann.propfind("/c/", "1").expect(207).await;
+    assert!(level.text.len() < 200_000, "{}", level.text.len());
+    assert!(level.text.contains("/c/f49"));
+    assert_eq!(level.text.matches("507 Insufficient Storage").count(), 53);
+    let all = ann.ask("PROPFIND", "/c/").body(super::kit::LOCK_PROPS).expect(403).await;
+    all.refused("propfind-finite-depth");
+}
