@@ -190,8 +190,9 @@ async fn with_overwrite_f_an_existing_destination_is_412_and_keeps_its_locks() {
         }
     }
     assert_eq!((dav.handler.tree(), dav.roots().await), (before, vec![String::from("/c/m")]));
-    // Onto nothing it is the membership that counts, and nothing below.
-    dav.taken(LockRequest::exclusive("/e/new/below")).await;
+    // Onto nothing it is the membership that counts, and what may come to be below.
+    dav.taken(LockRequest::exclusive("/e/other/below")).await;
+    dav.as_("bob").copy("/a", "/e/other").header("overwrite", "F").expect(423).await.locked_by(&["/e/other/below"]);
     dav.as_("bob").copy("/a", "/e/new").header("overwrite", "F").expect(201).await;
     let collection = ann.locked("/e/", "0").await;
     dav.as_("bob").copy("/a", "/e/newer").header("overwrite", "F").expect(423).await.locked_by(&["/e/"]);
