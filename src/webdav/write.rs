@@ -15,7 +15,7 @@ use super::{
     refusal::{Answer, Stop, refuse_xml},
 };
 use crate::{
-    lock::{Depth, Gone, Membership, ResourceKey},
+    lock::{Depth, Gone, LockScope, Membership, ResourceKey},
     locks::{Demand, Refusal, RefusalCode},
     middleware::{Admission, After},
     request::{Conditions, Targets, destination_path, gone, targets},
@@ -112,7 +112,7 @@ where
         return Err(Refusal::new(RefusalCode::ConditionFailed, why).into());
     }
     // Only now is it worth a request to know whether the collection gets a new member.
-    if may_be_of_membership(&refusal, method, &targets) && is_member(exchange, handler).await? {
+    if may_be_of_membership(&refusal, method, &targets, &conditions) && is_member(exchange, handler).await? {
         let targets = targets.existing();
         match judge(exchange, handler, &targets, &conditions).await? {
             Ok(admitted) => {
@@ -157,8 +157,9 @@ where
     Ok(exchange.locks.judge_write(exchange.view(), &first.key, targets, conditions, Demand::None).settled().await)
 }
 
-/// Whether a refusal may come from nothing but a depth-zero lock on the parent, which an existing target does not concern.
-fn may_be_of_membership(refusal: &Refusal, method: &Method, targets: &Targets<'_>) -> bool {
+/// Whether a refusal may come from nothing but the membership of the parent, which an existing target does not change: from
+/// a depth-zero lock on it, or from a shared lock above, of which the caller's own shared lock covers the target alone.
+fn may_be_of_membership(refusal: &Refusal, method: &Method, targets: &Targets<'_>, conditions: &Conditions<'_>) -> bool {
     if refusal.status() != StatusCode::LOCKED || !matches!(*method, Method::PUT | Method::PATCH) {
         return false;
     }
@@ -166,7 +167,12 @@ fn may_be_of_membership(refusal: &Refusal, method: &Method, targets: &Targets<'_
         let changed = targets.of_target().iter().filter(|target| target.membership == Membership::Changed);
         changed.filter_map(|target| target.key.parent_path()).any(|parent| parent == path)
     };
-    refusal.is_bare() || refusal.locks().iter().any(|lock| lock.depth == Depth::Zero && parents(&lock.resource))
+    let holds = !conditions.tokens().is_empty();
+    refusal.is_bare()
+        || refusal.locks().iter().any(|lock| match lock.depth {
+            Depth::Zero => parents(&lock.resource),
+            Depth::Infinity => holds && lock.scope == LockScope::Shared,
+        })
 }
 
 /// Whether the target is there already, as a member of a collection. Some handlers answer for a document at all paths below
