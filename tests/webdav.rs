@@ -26,6 +26,8 @@ mod lock;
 mod membership;
 #[path = "webdav/memfs.rs"]
 mod memfs;
+#[path = "webdav/model.rs"]
+mod model;
 #[path = "webdav/options.rs"]
 mod options;
 #[path = "webdav/outage.rs"]
@@ -38,6 +40,8 @@ mod principals;
 mod propfind;
 #[path = "webdav/protected.rs"]
 mod protected;
+#[path = "webdav/races.rs"]
+mod races;
 #[path = "webdav/refresh.rs"]
 mod refresh;
 #[path = "webdav/refusals.rs"]

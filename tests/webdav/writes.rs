@@ -269,3 +269,17 @@ async fn depth_is_ignored_on_a_document() {
         dav.as_("bob").copy("/e/", "/c/").depth("0").expect(423).await.locked_by(&["/c/m"]);
     }
 }
+
+/// L-08, L-23: of two shared locks the one below answers for the member it is on, and for no other change above it.
+#[tokio::test]
+async fn a_shared_lock_on_a_member_answers_for_that_member_under_a_shared_lock_of_the_collection() {
+    let dav = Dav::new();
+    dav.as_("bob").share("/c/").expect(200).await;
+    let token = dav.as_("ann").share("/c/d/n").depth("0").expect(200).await.token();
+    let ann = dav.as_("ann");
+    ann.put("/c/d/n", "x").if_(&format!("(<{token}>)")).expect(204).await;
+    ann.proppatch("/c/d/n").if_(&format!("(<{token}>)")).expect(207).await;
+    ann.put("/c/m", "x").tokens([&token]).expect(423).await.locked_by(&["/c/"]);
+    ann.put("/c/d/new", "x").tokens([&token]).expect(423).await.locked_by(&["/c/"]);
+    ann.delete("/c/d/n").tokens([&token]).expect(423).await.locked_by(&["/c/"]);
+}
