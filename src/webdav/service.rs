@@ -81,9 +81,10 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, request: Request<B>) -> Self::Future {
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let way = Way::of(&self.locks, request.method());
         if matches!(way, Way::Read | Way::Options) && !request.headers().contains_key("if") {
+            request.headers_mut().remove("lock-token");
             let future = self.inner.call(request.map(RequestBody::passed));
             return DavFuture { state: State::Passed { future, way } };
         }

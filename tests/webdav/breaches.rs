@@ -63,3 +63,13 @@ async fn what_locks_add_to_a_listing_is_limited_too() {
     let all = ann.ask("PROPFIND", "/c/").body(super::kit::LOCK_PROPS).expect(403).await;
     all.refused("propfind-finite-depth");
 }
+
+#[tokio::test]
+async fn a_token_reaches_the_handler_on_no_way() {
+    let dav = Dav::new();
+    let token = dav.as_("ann").locked("/a", "0").await;
+    for method in ["GET", "HEAD", "OPTIONS", "PROPFIND", "REPORT", "PUT"] {
+        // The handler panics when it sees one.
+        dav.as_("ann").ask(method, "/a").header("lock-token", &format!("<{token}>")).await;
+    }
+}
