@@ -73,3 +73,16 @@ async fn a_token_reaches_the_handler_on_no_way() {
         dav.as_("ann").ask(method, "/a").header("lock-token", &format!("<{token}>")).await;
     }
 }
+
+/// What a LOCK says of its own body is not true of the empty one of the PUT that it comes to.
+#[tokio::test]
+async fn the_empty_resource_of_a_lock_is_not_made_with_the_digest_of_another_body() {
+    let dav = Dav::new();
+    let ask = dav.as_("ann").lock("/e/new").header("content-digest", "sha-256=:AAAA:").header("digest", "sha-256=AAAA");
+    ask.header("repr-digest", "sha-256=:AAAA:").expect(201).await;
+    let seen = dav.handler.take_seen();
+    let put = seen.iter().find(|seen| seen.method == "PUT").unwrap();
+    for name in ["content-digest", "digest", "repr-digest"] {
+        assert!(!put.headers.contains_key(name), "{name}");
+    }
+}
