@@ -82,7 +82,9 @@ where
     let transcoded = matches!(text, Cow::Owned(_));
     let text = multistatus.apply(&text, wanted, |at| mem::take(&mut values[at]));
 
-    for of_the_old in ["content-length", "content-md5", "content-digest", "repr-digest", "digest", "etag"] {
+    for of_the_old in
+        ["content-length", "transfer-encoding", "trailer", "content-md5", "content-digest", "repr-digest", "digest", "etag"]
+    {
         head.headers.remove(HeaderName::from_static(of_the_old));
     }
     head.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(text.len()));

@@ -86,3 +86,29 @@ async fn the_empty_resource_of_a_lock_is_not_made_with_the_digest_of_another_bod
         assert!(!put.headers.contains_key(name), "{name}");
     }
 }
+
+/// A site whose handler's answers go through `change`, with the method and path they are for.
+fn changed(change: fn(&mut http::Response<http_body_util::Full<bytes::Bytes>>)) -> Dav {
+    use tower::ServiceExt;
+    type Inner = http::Request<tower_lock::webdav::RequestBody<super::kit::Sent>>;
+    let between = move |handler: super::handler::Handler| {
+        ServiceExt::<Inner>::map_response(handler, move |mut response| {
+            change(&mut response);
+            response
+        })
+    };
+    Dav::made(super::shape::Shape::default(), |locks| locks, |layer| layer, between)
+}
+
+/// A handler that is a client of another server may leave them there.
+#[tokio::test]
+async fn a_listing_that_was_rewritten_is_not_framed_twice() {
+    let dav = changed(|response| {
+        for (name, value) in [("transfer-encoding", "chunked"), ("trailer", "digest"), ("content-length", "1")] {
+            response.headers_mut().insert(name, value.parse().unwrap());
+        }
+    });
+    let answer = dav.as_("ann").propfind("/a", "0").expect(207).await;
+    assert_eq!(answer.header("content-length"), answer.text.len().to_string());
+    assert!(!answer.headers.contains_key("transfer-encoding") && !answer.headers.contains_key("trailer"), "{answer:?}");
+}
