@@ -117,7 +117,8 @@ impl Source {
 }
 
 /// The text of a request body or an answer: UTF-8, with or without a byte order mark, or UTF-16 with one. The mark is
-/// gone from the text, and a declaration in what was UTF-16 says `utf-8`, as that is what the text is written in again.
+/// gone from the text, and a declaration in what was UTF-16 or ASCII says `utf-8`, as that is what the text is written in
+/// again.
 ///
 /// # Errors
 /// [`XmlError::Malformed`] for any other encoding, declared or found.
@@ -131,7 +132,12 @@ pub(super) fn decode(body: &[u8]) -> Result<Cow<'_, str>, XmlError> {
         let body = body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body);
         let text = std::str::from_utf8(body).map_err(|_| XmlError::malformed("not UTF-8"))?;
         return match declared_encoding(text) {
-            Some((_, name)) if !["utf-8", "utf8", "us-ascii"].iter().any(|known| name.eq_ignore_ascii_case(known)) => {
+            Some((at, name)) if name.eq_ignore_ascii_case("us-ascii") => {
+                let mut text = text.to_owned();
+                text.replace_range(at..at + name.len(), "utf-8");
+                Ok(Cow::Owned(text))
+            }
+            Some((_, name)) if !["utf-8", "utf8"].iter().any(|known| name.eq_ignore_ascii_case(known)) => {
                 Err(XmlError::malformed("the declared encoding is not UTF-8"))
             }
             _ => Ok(Cow::Borrowed(text)),

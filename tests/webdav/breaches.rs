@@ -112,3 +112,21 @@ async fn a_listing_that_was_rewritten_is_not_framed_twice() {
     assert_eq!(answer.header("content-length"), answer.text.len().to_string());
     assert!(!answer.headers.contains_key("transfer-encoding") && !answer.headers.contains_key("trailer"), "{answer:?}");
 }
+
+/// A document that says it is in ASCII is not one any more with an owner's name in it.
+#[tokio::test]
+async fn a_listing_in_ascii_says_utf_8_once_there_is_more_in_it() {
+    let dav = changed(|response| {
+        if response.status() == 207 {
+            let text = "<?xml version=\"1.0\" encoding=\"us-ascii\"?><D:multistatus xmlns:D=\"DAV:\"><D:response>\
+                <D:href>/a</D:href><D:propstat><D:prop><D:x/></D:prop><D:status>HTTP/1.1 200 OK</D:status></D:propstat>\
+                </D:response></D:multistatus>";
+            *response.body_mut() = http_body_util::Full::from(text);
+        }
+    });
+    let owner = super::kit::EXCLUSIVE.replace("</D:lockinfo>", "<D:owner>\u{e4}</D:owner></D:lockinfo>");
+    dav.as_("ann").lock("/a").body(&owner).expect(200).await;
+    let answer = dav.as_("ann").propfind("/a", "0").expect(207).await;
+    assert!(answer.text.contains('\u{e4}'));
+    assert!(answer.text.starts_with("<?xml version=\"1.0\" encoding=\"utf-8\"?>"), "{answer:?}");
+}

@@ -25,8 +25,10 @@ fn utf_8_is_read_with_and_without_a_mark() {
         "<?xml\tversion='1.0'\nencoding='us-ascii'?>",
     ] {
         let text = format!("{declaration}<a>ä€𝄞</a>");
-        assert_eq!(decode(text.as_bytes()).unwrap(), text);
-        assert_eq!(decode(format!("\u{FEFF}{text}").as_bytes()).unwrap(), text);
+        // There may be more than ASCII in it, and is once an owner's name is put there.
+        let read = text.replace("us-ascii", "utf-8");
+        assert_eq!(decode(text.as_bytes()).unwrap(), read);
+        assert_eq!(decode(format!("\u{FEFF}{text}").as_bytes()).unwrap(), read);
         assert!(parse(&text).is_ok(), "{text}");
     }
     assert!(decode(b"").unwrap().is_empty());
