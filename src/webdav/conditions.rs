@@ -10,6 +10,7 @@ use super::{
     refusal::Stop,
 };
 use crate::{
+    lock::ResourceKey,
     locks::{Demand, Refusal, RefusalCode},
     request::{Conditions, RequestError, reference_path},
     store::Admitted,
@@ -75,7 +76,8 @@ impl Exchange {
             return Ok(());
         }
         handler.rest();
-        let resource = self.key()?;
+        // What a refusal is about: the conditions know their own resources.
+        let resource = self.keys()?.into_iter().next().unwrap_or(ResourceKey::from_canonical("/"));
         let verdict = self.locks.judge_write(self.view(), &resource, &[], &conditions, Demand::None).settled();
         let Admitted { permit, .. } = verdict.await?;
         drop(permit);

@@ -61,6 +61,11 @@ impl Exchange {
         self.locks.root_key_in(self.view(), Role::Target, self.parts.uri.path(), self.caller.namespace())
     }
 
+    /// All resources that the target means.
+    pub(super) fn keys(&self) -> Result<Resolved<'static>, Refusal> {
+        self.locks.keys_in(self.view(), Role::Target, self.parts.uri.path(), self.caller.namespace())
+    }
+
     /// The resources that a handler calls `href`; none where that is no path at all.
     pub(super) fn keys_of_href(&self, href: &str) -> Option<Resolved<'static>> {
         let path = reference_path("href", href.as_bytes());

@@ -157,18 +157,23 @@ impl Shown {
         /// Locks that a store is asked for at once.
         const PAGE: usize = 1_000;
 
-        let target = exchange.key()?;
+        let targets = exchange.keys()?;
+        let targets = targets.as_slice();
         let reach = reach(exchange.headers());
-        let mut queries = vec![LockQuery::covering(target.borrowed()).limit(PAGE)];
-        if reach != Reach::Itself {
-            queries.push(LockQuery::at_or_below(target.borrowed()).limit(PAGE));
+        let mut queries = Vec::new();
+        for target in targets {
+            queries.push(LockQuery::covering(target.borrowed()).limit(PAGE));
+            if reach != Reach::Itself {
+                queries.push(LockQuery::at_or_below(target.borrowed()).limit(PAGE));
+            }
         }
-        let mut asked: HashSet<&ResourceKey<'_>> = HashSet::from([&target]);
+        let mut asked: HashSet<&ResourceKey<'_>> = targets.iter().collect();
         let mut roots: HashSet<ResourceKey<'_>> = HashSet::new();
         for key in places.iter().flatten() {
             roots.extend(upwards(key));
             // A handler may list what is somewhere else.
-            if (reach == Reach::Itself || !key.is_below(&target)) && asked.insert(key) {
+            let is_below = reach != Reach::Itself && targets.iter().any(|target| key.is_below(target));
+            if !is_below && asked.insert(key) {
                 queries.push(LockQuery::covering(key.borrowed()).limit(PAGE));
             }
         }

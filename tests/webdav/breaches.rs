@@ -130,3 +130,27 @@ async fn a_listing_in_ascii_says_utf_8_once_there_is_more_in_it() {
     assert!(answer.text.contains('\u{e4}'));
     assert!(answer.text.starts_with("<?xml version=\"1.0\" encoding=\"utf-8\"?>"), "{answer:?}");
 }
+
+/// A read never fails for what can be locked there, or cannot.
+#[tokio::test]
+async fn a_listing_of_what_is_no_one_resource_to_the_resolver_goes_on() {
+    use tower_lock::{
+        lock::ResourceKey,
+        request::{ResolveFn, Resolved},
+    };
+    let resolver = ResolveFn::new(|ask| {
+        let key = ResourceKey::parse(ask.path)?;
+        Ok(match key.path() {
+            "/a" => Resolved::keys([key, ResourceKey::from_canonical("/also")]),
+            "/b" => Resolved::nothing(),
+            _ => Resolved::key(key),
+        })
+    });
+    let dav = Dav::with(super::shape::Shape::default(), |locks| locks.keys_by(resolver));
+    dav.taken(tower_lock::LockRequest::exclusive("/also")).await;
+    let answer = dav.as_("ann").propfind("/a", "0").expect(207).await;
+    assert!(answer.text.contains("activelock"), "{answer:?}");
+    let answer = dav.as_("ann").propfind("/b", "0").expect(207).await;
+    assert!(!answer.text.contains("activelock"), "{answer:?}");
+    dav.as_("ann").propfind("/", "1").expect(207).await;
+}
