@@ -44,7 +44,13 @@ where
     let look = handler.look(&exchange.parts, Place::Target, Need::Existence).await.map_err(Stop::Failed)?;
     match look.mapped {
         // Whoever may not look at it may not lock it either; and of a handler that fails nobody knows what there is.
-        Mapped::Unknown(status) if tells_against(status) => Ok(empty(status)),
+        Mapped::Unknown(status) if tells_against(status) => {
+            let mut answer = empty(status);
+            for challenge in look.challenges {
+                answer.headers_mut().append(header::WWW_AUTHENTICATE, challenge);
+            }
+            Ok(answer)
+        }
         Mapped::Yes | Mapped::Unknown(_) => {
             exchange.pass(handler, decided).await?;
             handler.rest();

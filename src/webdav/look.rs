@@ -2,7 +2,7 @@
 //! PROPFIND.
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, StatusCode, header, request::Parts};
+use http::{HeaderValue, Method, Response, StatusCode, header, request::Parts};
 
 use super::{
     RequestBody,
@@ -19,6 +19,8 @@ pub(super) struct Look {
     pub(super) entity_tag: Option<HeaderValue>,
     /// Whether it is a collection, where PROPFIND was asked.
     pub(super) kind: Option<Kind>,
+    /// How to authenticate, where the handler asks for that (RFC 9110 section 11.6.1).
+    pub(super) challenges: Vec<HeaderValue>,
 }
 
 /// What a resource is.
@@ -50,13 +52,17 @@ pub(super) enum Need {
 
 impl Look {
     const fn unknown(status: StatusCode) -> Self {
-        Self { mapped: Mapped::Unknown(status), entity_tag: None, kind: None }
+        Self::is(Mapped::Unknown(status))
     }
 
     /// What a status alone says.
     const fn by(status: StatusCode) -> Self {
         let missing = matches!(status, StatusCode::NOT_FOUND | StatusCode::GONE);
-        Self { mapped: if missing { Mapped::No } else { Mapped::Unknown(status) }, entity_tag: None, kind: None }
+        Self::is(if missing { Mapped::No } else { Mapped::Unknown(status) })
+    }
+
+    const fn is(mapped: Mapped) -> Self {
+        Self { mapped, entity_tag: None, kind: None, challenges: Vec::new() }
     }
 }
 
@@ -72,17 +78,22 @@ impl<S> Handler<S> {
         let head = self.call(question).await?;
         let status = head.status();
         let entity_tag = head.headers().get(header::ETAG).cloned();
+        let challenges = challenges(&head);
         drop(head);
         match status {
-            StatusCode::NOT_FOUND | StatusCode::GONE | StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-                Ok(Look::by(status))
-            }
+            StatusCode::NOT_FOUND | StatusCode::GONE => Ok(Look::by(status)),
+            StatusCode::UNAUTHORIZED => Ok(Look { challenges, ..Look::by(status) }),
             _ if status.is_success() && (need == Need::Existence || entity_tag.is_some()) => {
-                Ok(Look { mapped: Mapped::Yes, entity_tag, kind: None })
+                Ok(Look { entity_tag, ..Look::is(Mapped::Yes) })
             }
             _ => {
                 let found = self.propfind(parts, place).await?;
-                Ok(if status.is_success() { Look { mapped: Mapped::Yes, ..found } } else { found })
+                Ok(match status {
+                    // Many refuse to show a collection that has no page; a document is forbidden for a reason.
+                    StatusCode::FORBIDDEN if found.kind != Some(Kind::Collection) => Look::by(status),
+                    _ if status.is_success() => Look { mapped: Mapped::Yes, ..found },
+                    _ => found,
+                })
             }
         }
     }
@@ -108,11 +119,15 @@ impl<S> Handler<S> {
         let answer = self.call(question).await?;
         let status = answer.status();
         if status != StatusCode::MULTI_STATUS {
-            return Ok(Look::by(status));
+            return Ok(Look { challenges: challenges(&answer), ..Look::by(status) });
         }
         let answer = buffered(answer, MOST).await.ok();
         Ok(answer.and_then(|answer| read(answer.body())).unwrap_or(Look::unknown(status)))
     }
+}
+
+fn challenges<B>(answer: &Response<B>) -> Vec<HeaderValue> {
+    answer.headers().get_all(header::WWW_AUTHENTICATE).iter().cloned().collect()
 }
 
 /// What the multistatus for one resource says of it.
@@ -122,11 +137,7 @@ fn read(body: &[u8]) -> Option<Look> {
     let response = dav_children(xml::root(&document, "multistatus").ok()?, "response").next()?;
     if let Some(status) = dav_children(response, "status").next() {
         let status = status_of(&status).and_then(|status| StatusCode::from_u16(status).ok())?;
-        return Some(if status.is_success() {
-            Look { mapped: Mapped::Yes, entity_tag: None, kind: None }
-        } else {
-            Look::by(status)
-        });
+        return Some(if status.is_success() { Look::is(Mapped::Yes) } else { Look::by(status) });
     }
     let properties = || dav_children(response, "propstat").flat_map(|propstat| dav_children(propstat, "prop"));
     let kind = properties().flat_map(|prop| dav_children(prop, "resourcetype")).next().map(|kind| {
@@ -135,5 +146,5 @@ fn read(body: &[u8]) -> Option<Look> {
     });
     let entity_tag = properties().flat_map(|prop| dav_children(prop, "getetag")).map(|tag| text_of(&tag)).next();
     let entity_tag = entity_tag.and_then(|tag| HeaderValue::try_from(tag.trim()).ok()).filter(|tag| !tag.is_empty());
-    Some(Look { mapped: Mapped::Yes, entity_tag, kind })
+    Some(Look { entity_tag, kind, ..Look::is(Mapped::Yes) })
 }

@@ -154,3 +154,29 @@ async fn a_listing_of_what_is_no_one_resource_to_the_resolver_goes_on() {
     assert!(!answer.text.contains("activelock"), "{answer:?}");
     dav.as_("ann").propfind("/", "1").expect(207).await;
 }
+
+/// RFC 9110 section 15.5.2. A client that is not told how to authenticate does not.
+#[tokio::test]
+async fn a_lock_that_the_handler_answers_401_says_how_to_authenticate() {
+    let dav = changed(|response| {
+        if response.status() == 401 {
+            response.headers_mut().insert("www-authenticate", "Basic realm=\"files\"".parse().unwrap());
+        }
+    });
+    dav.handler.fail("HEAD", "/a", 401);
+    let answer = dav.as_("ann").lock("/a").expect(401).await;
+    assert_eq!(answer.header("www-authenticate"), "Basic realm=\"files\"");
+}
+
+/// Servers that do not list collections answer 403 to a GET and HEAD of one; PROPFIND they answer.
+#[tokio::test]
+async fn a_collection_without_a_page_of_its_own_can_be_locked() {
+    let dav = Dav::new();
+    dav.handler.fail("HEAD", "/c", 403);
+    let token = dav.as_("ann").locked("/c/", "infinity").await;
+    dav.as_("bob").put("/c/m", "x").expect(423).await;
+    dav.as_("ann").unlock("/c/", &token).expect(204).await;
+    // Who may not look at all may not lock.
+    dav.handler.fail("PROPFIND", "/c", 403);
+    dav.as_("ann").lock("/c/").expect(403).await;
+}
