@@ -10,6 +10,8 @@ mod breaches;
 mod conditions;
 #[path = "webdav/flight.rs"]
 mod flight;
+#[path = "webdav/fuzz.rs"]
+mod fuzz;
 #[path = "webdav/handler.rs"]
 mod handler;
 #[path = "webdav/handler_props.rs"]

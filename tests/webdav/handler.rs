@@ -293,19 +293,19 @@ impl Handler {
                 Some(response) => response,
                 None => self.plain(400),
             },
-            "POST" | "PATCH" if found.is_some() => {
+            "POST" | "PATCH" if found.as_ref().is_some_and(|node| node.content.is_some()) => {
                 inner.write(path, body, self.shape.etags);
                 self.plain(200)
             }
-            "POST" | "PATCH" => self.plain(404),
+            "POST" | "PATCH" => self.plain(if found.is_some() { 405 } else { 404 }),
             _ => self.plain(405),
         }
     }
 
     fn copy(&self, inner: &mut Inner, head: &Parts, path: &str, keep: (&[&str], u16)) -> Response<Full<Bytes>> {
-        let header = |name| head.headers.get(name).map(|value| value.to_str().unwrap());
+        let header = |name| head.headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()));
         let Some(destination) = header("destination") else { return self.plain(400) };
-        let place = canonical(path_of(destination));
+        let place = canonical(path_of(&destination));
         let to = place.strip_prefix(self.shape.mount).unwrap_or(&place).to_owned();
         if !inner.tree.contains_key(path) {
             return self.plain(404);
@@ -318,11 +318,11 @@ impl Handler {
             return self.plain(409);
         }
         let overwritten = inner.tree.contains_key(&to);
-        if overwritten && header("overwrite") == Some("F") {
+        if overwritten && header("overwrite").as_deref() == Some("F") {
             return self.plain(412);
         }
         let moving = head.method.as_str() == "MOVE";
-        let shallow = !moving && header("depth") == Some("0");
+        let shallow = !moving && header("depth").as_deref() == Some("0");
         inner.remove(&to, &[]);
         let source: Vec<_> = inner.tree.iter().filter(|(at, _)| below(at, path) && (!shallow || *at == path)).collect();
         let copied: Vec<_> = source

@@ -98,7 +98,7 @@ pub(crate) fn propfind(shape: &Shape, tree: &Tree, head: &Parts, path: &str, bod
         *response.status_mut() = StatusCode::BAD_REQUEST;
         return response;
     };
-    let depth = head.headers.get("depth").map_or("infinity", |depth| depth.to_str().unwrap());
+    let depth = head.headers.get("depth").map_or("infinity", |depth| depth.to_str().unwrap_or("?"));
     let members = tree.iter().filter(|(at, _)| match depth {
         "0" => *at == path,
         "1" => *at == path || parent(at) == Some(path),

@@ -24,7 +24,7 @@ use crate::support::{self, Mode, Rigged, User};
 /// What clients send.
 pub(crate) type Sent = UnsyncBoxBody<Bytes, Infallible>;
 
-type Sending = Pin<Box<dyn Future<Output = Result<Answer, Broken>> + Send>>;
+pub(crate) type Sending = Pin<Box<dyn Future<Output = Result<Answer, Broken>> + Send>>;
 
 type Send_ = Arc<dyn Fn(Request<Sent>) -> Sending + Send + Sync>;
 
@@ -77,6 +77,11 @@ impl Dav {
         let service = layer(DavLayer::new(locks.clone())).layer(between(handler.clone()));
         let send = sender(service);
         Self { handler, locks, clock, memory, rigged, send }
+    }
+
+    /// Sends a request as it is.
+    pub(crate) fn through(&self, request: Request<Sent>) -> Sending {
+        (self.send)(request)
     }
 
     /// What `user` sends.
@@ -132,7 +137,7 @@ where
             let response = service.ready().await.map_err(Into::into)?.call(request).await.map_err(Into::into)?;
             let (head, body) = response.into_parts();
             let text = body.collect().await.expect("a body").to_bytes();
-            Ok(Answer { status: head.status, headers: head.headers, text: String::from_utf8(text.to_vec()).unwrap() })
+            Ok(Answer { status: head.status, headers: head.headers, text: String::from_utf8_lossy(&text).into_owned() })
         })
     })
 }

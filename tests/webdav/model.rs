@@ -6,17 +6,21 @@ use super::{
 };
 
 /// A small generator of numbers, so that a failure can be had again.
-struct Dice(u64);
+pub(crate) struct Dice(u64);
 
 impl Dice {
-    fn roll(&mut self, sides: usize) -> usize {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(0x9e37_79b9_7f4a_7c15_u64.wrapping_mul(seed))
+    }
+
+    pub(crate) fn roll(&mut self, sides: usize) -> usize {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
         usize::try_from(self.0 >> 33).expect("small") % sides
     }
 
-    fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
+    pub(crate) fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
         &from[self.roll(from.len())]
     }
 }
@@ -129,7 +133,7 @@ async fn random_requests_are_decided_as_the_rules_say() {
     let (mut refused, mut done, mut granted) = (0, 0, 0);
     for seed in 1..=60 {
         let dav = Dav::new();
-        let mut dice = Dice(0x9e37_79b9_7f4a_7c15_u64.wrapping_mul(seed));
+        let mut dice = Dice::new(seed);
         let mut held: Vec<Held> = Vec::new();
         for step in 0..120 {
             let user = *dice.pick(&["ann", "bob"]);

@@ -90,17 +90,19 @@ async fn reads_ask_the_store_nothing_and_clone_nothing() {
     assert_eq!((counts.calls(), counts.clones() - clones, store.all_calls()), (5, 0, 0));
 }
 
+/// Expects a body and answers another, both with trailers.
+async fn echo(request: Request<RequestBody<Odd>>) -> Result<Response<Odd>, Broken> {
+    let sent = request.into_body().collect().await.expect("a body");
+    let trailer = sent.trailers().and_then(|trailers| trailers.get("x-sum")).cloned();
+    assert_eq!((sent.to_bytes(), trailer), (Bytes::from("one two three"), Some("6".parse().unwrap())));
+    let trailers = HeaderMap::from_iter([("x-end".parse().unwrap(), "7".parse().unwrap())]);
+    Ok(Response::new(Odd::new(["four ", "five"], Some(trailers))))
+}
+
 /// Bodies pass frame by frame, trailers included, in both directions, whatever their data is.
 #[tokio::test]
 async fn bodies_pass_as_they_are() {
-    let echo = tower::service_fn(async |request: Request<RequestBody<Odd>>| {
-        let sent = request.into_body().collect().await.expect("a body");
-        let trailer = sent.trailers().and_then(|trailers| trailers.get("x-sum")).cloned();
-        assert_eq!((sent.to_bytes(), trailer), (Bytes::from("one two three"), Some("6".parse().unwrap())));
-        let trailers = HeaderMap::from_iter([("x-end".parse().unwrap(), "7".parse().unwrap())]);
-        Ok::<_, Broken>(Response::new(Odd::new(["four ", "five"], Some(trailers))))
-    });
-    let service = DavLayer::new(MemoryStore::new()).layer(echo);
+    let service = DavLayer::new(MemoryStore::new()).layer(tower::service_fn(echo));
     for (method, condition) in
         [("PUT", None), ("GET", None), ("PUT", Some("(Not <DAV:no-lock>)")), ("GET", Some("(Not <DAV:no-lock>)"))]
     {
