@@ -293,7 +293,7 @@ async fn a_token_matches_every_resource_in_the_scope_of_its_lock_and_no_other() 
     }
 }
 
-/// L-15 to L-19 of the neutral suite, `complex_cond_put` and its failures, in one place.
+/// L-27, L-71: the `cond_put` tests of the neutral suite, in one place.
 #[tokio::test]
 async fn the_conditional_puts_of_litmus() {
     let (dav, write) = site(Shape::default()).await;
