@@ -1,20 +1,16 @@
 //! `Remains`: after a DELETE, MOVE or COPY that succeeded in part (207), which locks are of resources that are gone.
 
-use http::Response;
-
 use super::{
     exchange::Exchange,
-    handler::{Handler, Inner, Place, buffered},
+    handler::{Handler, Inner, Place},
     look::{Mapped, Need},
     multistatus::Multistatus,
-    own::empty,
-    refusal::{Answer, Stop},
+    refusal::Stop,
     xml,
 };
 use crate::{
     lock::{Gone, Lock, Reach, ResourceKey},
     locks::Incident,
-    respond::ResponseBody,
     store::Permit,
 };
 
@@ -39,17 +35,12 @@ impl Remains {
         exchange: &Exchange,
         handler: &mut Handler<S>,
         permit: &Permit,
-        response: Response<S::ResBody>,
-    ) -> Answer<S, B>
+        multistatus: &[u8],
+    ) -> Result<(), Stop<S::Fault>>
     where
         S: Inner<B>,
     {
-        let response = match buffered(response, exchange.settings.multistatus).await {
-            Ok(response) => response,
-            // Nobody knows what is in it: the locks expire.
-            Err(unread) => return Ok(empty(unread.status())),
-        };
-        let failed = failed(exchange, response.body());
+        let failed = failed(exchange, multistatus);
         let mut gone = Vec::new();
         for root in self.roots {
             if failed.iter().any(|failed| *failed == root || failed.is_below(&root)) {
@@ -72,7 +63,7 @@ impl Remains {
                 }
             }
         }
-        Ok(response.map(ResponseBody::own))
+        Ok(())
     }
 }
 

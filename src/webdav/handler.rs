@@ -99,15 +99,7 @@ impl<S> Handler<S> {
     where
         S: Inner<B>,
     {
-        let mut call = pin!(self.call(request));
-        poll_fn(|cx| {
-            // Before the service goes on: others may have been granted meanwhile what it would change.
-            if permit.poll_lapsed(cx).is_ready() {
-                return Poll::Ready(Err(Lapsed));
-            }
-            call.as_mut().poll(cx).map(Ok)
-        })
-        .await
+        under(permit, self.call(request)).await
     }
 
     /// Gives back the place that a ready service may hold: what now has to be waited for may itself wait for one.
@@ -118,6 +110,19 @@ impl<S> Handler<S> {
         let fresh = self.service.clone();
         drop(mem::replace(self, Self { service: fresh, readiness: Readiness::Unknown }));
     }
+}
+
+/// Goes on with what the service does for a write, as long as that may go on.
+pub(super) async fn under<T>(permit: &Permit, work: impl Future<Output = T>) -> Result<T, Lapsed> {
+    let mut work = pin!(work);
+    poll_fn(|cx| {
+        // Before the service goes on: others may have been granted meanwhile what it would change.
+        if permit.poll_lapsed(cx).is_ready() {
+            return Poll::Ready(Err(Lapsed));
+        }
+        work.as_mut().poll(cx).map(Ok)
+    })
+    .await
 }
 
 /// Where a request of the layer's own goes.

@@ -60,8 +60,8 @@ impl DavLayer {
         self
     }
 
-    /// The most bytes of a handler's multistatus that the layer reads, to put the lock properties into it; 32 MiB unless
-    /// said. It takes up to ten times as much memory while it is read. Past it a PROPFIND of infinite depth is answered 403
+    /// The most bytes of a handler's multistatus that the layer reads, to put the lock properties into it, or to see a write
+    /// to its end; 32 MiB unless said. It takes up to ten times as much memory while it is read. Past it a PROPFIND of infinite depth is answered 403
     /// `propfind-finite-depth` (RFC 4918 section 9.1), any other 507. Also the most bytes of locks that it puts there: past
     /// that, any other has `lockdiscovery` as a property with status 507.
     pub fn multistatus_limit(mut self, bytes: usize) -> Self {

@@ -7,7 +7,7 @@ use super::{
     answer::forwarded,
     exchange::Exchange,
     gone::Remains,
-    handler::{Handler, Inner, Lapsed, Place},
+    handler::{Handler, Inner, Lapsed, Place, buffered, under},
     head::{Overwrite, overwrite},
     look::{Kind, Mapped, Need},
     own,
@@ -61,10 +61,18 @@ where
         Err(Lapsed) => return Err(Refusal::lease_lapsed().into()),
     };
     let response = forwarded(&exchange.parts.method, response);
-    if response.status() == StatusCode::MULTI_STATUS
-        && let Some(remains) = remains
-    {
-        return remains.clear(exchange, handler, permit, response).await;
+    if response.status() == StatusCode::MULTI_STATUS {
+        // Some handlers go on with the work as this is read, so it is, before others are granted what they would change.
+        let response = match under(permit, buffered(response, exchange.settings.multistatus)).await {
+            Ok(Ok(response)) => response,
+            // Nobody knows what is in it: the locks expire.
+            Ok(Err(unread)) => return Ok(own::empty(unread.status())),
+            Err(Lapsed) => return Err(Refusal::lease_lapsed().into()),
+        };
+        if let Some(remains) = remains {
+            remains.clear(exchange, handler, permit, response.body()).await?;
+        }
+        return Ok(response.map(ResponseBody::own));
     }
     if let Some(after) = after.filter(|_| After::is_due(response.status()))
         && let Err(error) = after.clear(permit.id()).await

@@ -180,3 +180,65 @@ async fn a_collection_without_a_page_of_its_own_can_be_locked() {
     dav.handler.fail("PROPFIND", "/c", 403);
     dav.as_("ann").lock("/c/").expect(403).await;
 }
+
+/// The `dav-server` crate deletes, copies and moves on as the body of its 207 is read, and a client reads when it likes.
+#[tokio::test]
+async fn a_write_that_goes_on_while_its_207_is_read_is_over_before_anybody_is_granted_a_lock() {
+    use std::{
+        convert::Infallible,
+        pin::Pin,
+        sync::{
+            Arc,
+            atomic::{AtomicUsize, Ordering::Relaxed},
+        },
+        task::{Context, Poll},
+    };
+
+    use bytes::Bytes;
+    use http_body::Frame;
+    use tower::{Service, ServiceExt};
+    use tower_layer::Layer;
+
+    /// Deletes one member each time that it is polled.
+    #[derive(Default)]
+    struct Deleting(usize, Arc<AtomicUsize>);
+
+    impl http_body::Body for Deleting {
+        type Data = Bytes;
+        type Error = Infallible;
+
+        fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+            if self.0 == 0 {
+                return Poll::Ready(None);
+            }
+            self.0 -= 1;
+            self.1.fetch_add(1, Relaxed);
+            Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(b"<x/>")))))
+        }
+    }
+
+    let deleted = Arc::new(AtomicUsize::new(0));
+    let work = deleted.clone();
+    let handler = tower::service_fn(move |request: http::Request<tower_lock::webdav::RequestBody<super::kit::Sent>>| {
+        let delete = request.method() == "DELETE";
+        let mut response = http::Response::new(Deleting(if delete { 10 } else { 0 }, work.clone()));
+        if delete {
+            *response.status_mut() = http::StatusCode::MULTI_STATUS;
+        }
+        std::future::ready(Ok::<_, Infallible>(response))
+    });
+    let locks = tower_lock::Locks::builder(tower_lock::MemoryStore::new()).allow_anonymous().build();
+    let service = tower_lock::DavLayer::new(locks).layer(handler);
+    let send = |method: &str, body: &str| {
+        let request = http::Request::builder().method(method).uri("/c/").body(super::kit::text(body)).unwrap();
+        let mut service = service.clone();
+        async move { service.ready().await.unwrap().call(request).await.unwrap() }
+    };
+
+    let answer = send("DELETE", "").await;
+    assert_eq!(answer.status(), 207);
+    assert_eq!(send("LOCK", super::kit::EXCLUSIVE).await.status(), 200);
+    let before = deleted.load(Relaxed);
+    http_body_util::BodyExt::collect(answer.into_body()).await.unwrap();
+    assert_eq!(deleted.load(Relaxed), before, "it was locked meanwhile");
+}
