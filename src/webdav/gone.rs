@@ -5,7 +5,6 @@ use super::{
     handler::{Handler, Inner, Place},
     look::{Mapped, Need},
     multistatus::Multistatus,
-    refusal::Stop,
     xml,
 };
 use crate::{
@@ -30,13 +29,7 @@ impl Remains {
 
     /// Ends the locks of what is gone. What the multistatus names as failed is there still, and so is all above it (RFC
     /// 4918 section 9.6.1); of the others the handler is asked.
-    pub(super) async fn clear<S, B>(
-        self,
-        exchange: &Exchange,
-        handler: &mut Handler<S>,
-        permit: &Permit,
-        multistatus: &[u8],
-    ) -> Result<(), Stop<S::Fault>>
+    pub(super) async fn clear<S, B>(self, exchange: &Exchange, handler: &mut Handler<S>, permit: &Permit, multistatus: &[u8])
     where
         S: Inner<B>,
     {
@@ -48,9 +41,11 @@ impl Remains {
             }
             let uri = root.uri().into_owned();
             let place = Place::Path(exchange.inside(&uri));
-            let look = handler.look(&exchange.parts, place, Need::Existence).await.map_err(Stop::Failed)?;
-            if look.mapped == Mapped::No {
-                gone.push(Gone { key: root, reach: Reach::At });
+            match handler.look(&exchange.parts, place, Need::Existence).await {
+                Ok(look) if look.mapped == Mapped::No => gone.push(Gone { key: root, reach: Reach::At }),
+                Ok(_) => {}
+                // It has answered the write, and that answer stands. The locks expire.
+                Err(_) => break,
             }
         }
         if !gone.is_empty() {
@@ -63,7 +58,6 @@ impl Remains {
                 }
             }
         }
-        Ok(())
     }
 }
 

@@ -70,7 +70,7 @@ where
             Err(Lapsed) => return Err(Refusal::lease_lapsed().into()),
         };
         if let Some(remains) = remains {
-            remains.clear(exchange, handler, permit, response.body()).await?;
+            remains.clear(exchange, handler, permit, response.body()).await;
         }
         return Ok(response.map(ResponseBody::own));
     }

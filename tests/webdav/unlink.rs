@@ -223,6 +223,22 @@ async fn after_a_partial_207_the_locks_of_what_is_still_there_stay_and_the_other
     }
 }
 
+/// A handler that fails when it is asked what is left has answered the write all the same: that answer stands, and nothing
+/// is taken for gone.
+#[tokio::test]
+async fn a_partial_207_stands_where_nobody_can_be_asked_what_is_left() {
+    let dav = Dav::new();
+    let ann = dav.as_("ann");
+    let tokens = [ann.locked("/c/m", "0").await, ann.locked("/c/d/n", "0").await];
+    dav.handler.fault("DELETE", "/c", Fault::Keep(vec!["/c/d/n"], 403));
+    dav.handler.fault("HEAD", "/c/m", Fault::Error);
+    let answer = ann.ask("DELETE", "/c/").tokens(&tokens).expect(207).await;
+    assert!(answer.text.contains("multistatus"), "passed on as it is: {answer:?}");
+    dav.handler.heal();
+    assert_eq!(dav.roots().await, ["/c/d/n", "/c/m"]);
+    dav.assert_nothing_left(&["/c/d/n", "/c/m"], "partial").await;
+}
+
 /// L-63: the same below the destination of a partial COPY, where the handler removed what was there.
 #[tokio::test]
 async fn after_a_partial_copy_the_locks_below_its_destination_are_asked_for() {
