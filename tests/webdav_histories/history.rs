@@ -7,7 +7,7 @@
 
 use std::{fmt::Write, time::Duration};
 
-use tower_lock::{LockRequest, lock::LockKind};
+use tower_lock::{LockRequest, LockStore, ResourceKey, lock::LockKind, store::LockQuery};
 
 use super::{
     handler::canonical,
@@ -329,6 +329,14 @@ impl<'t> History<'t> {
 
     /// What is shown to somebody of all locks is what there is.
     async fn observe(&mut self) {
+        // The store may know of more than is shown: locks of what is no longer there.
+        let all = LockQuery::at_or_below(ResourceKey::from_canonical("/")).limit(1_000);
+        let stored = self.site.memory.find(&all).await.expect("a page").locks;
+        let mut stored: Vec<_> = stored.iter().map(|lock| lock.root().path().to_owned()).collect();
+        let mut roots: Vec<_> = self.oracle.locks.iter().map(|lock| lock.root.clone()).collect();
+        stored.sort();
+        roots.sort();
+        assert_eq!(stored, roots, "the roots of all locks");
         let who = if self.rng.chance(40) { ALL_SEEING } else { self.rng.pick(&USERS) };
         let client = self.site.as_(who);
         if self.site.reading == Reading::Lax {

@@ -184,7 +184,7 @@ async fn no_write_walks_past_a_lock_or_is_overtaken_by_one() {
     let breaches = std::mem::take(&mut *certain.breaches.lock().unwrap());
     assert!(breaches.is_empty(), "{} breaches, the first: {:#?}", breaches.len(), &breaches[..breaches.len().min(5)]);
     for what in [Seen::Written, Seen::Refused, Seen::Locked, Seen::Moved] {
-        assert!(certain.count(what) >= 100, "too seldom: {:?}", certain.counts);
+        assert!(certain.count(what) >= 50, "too seldom: {:?}", certain.counts);
     }
     assert!(certain.count(Seen::Beside) >= 1, "nothing ran beside anything: {:?}", certain.counts);
     println!("{:?}", certain.counts);
