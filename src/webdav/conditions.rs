@@ -12,7 +12,7 @@ use super::{
 use crate::{
     lock::ResourceKey,
     locks::{Demand, Refusal, RefusalCode},
-    request::{Conditions, RequestError, reference_path},
+    request::{Conditions, List, RequestError, reference_path},
     store::Admitted,
 };
 
@@ -50,7 +50,11 @@ impl Exchange {
             let entity_tag = handler.look(&self.parts, place, Need::EntityTag).await.map_err(Stop::Failed)?.entity_tag;
             known.push((list.tag(), entity_tag));
         }
-        let if_match = conditions.sole_entity_tag().and_then(|tag| HeaderValue::from_bytes(tag.as_bytes()).ok());
+        let sole = match conditions.lists() {
+            [list] if self.is_about_target(list) => list.strong_entity_tag(),
+            _ => None,
+        };
+        let if_match = sole.and_then(|tag| HeaderValue::from_bytes(tag.as_bytes()).ok());
         let decided = conditions.decide_entity_tags(|list, tag| {
             let known = known.iter().find(|(about, _)| *about == list.tag()).and_then(|(_, entity_tag)| entity_tag.as_ref());
             known.is_some_and(|known| tag.matches(known.as_bytes()))
@@ -62,6 +66,17 @@ impl Exchange {
                 Err(Refusal::new(RefusalCode::ConditionFailed, why).into())
             }
         }
+    }
+
+    /// Whether a list is about the target, which clients name there too. What has one key may have several entity tags, so
+    /// the paths are compared.
+    fn is_about_target(&self, list: &List<'_>) -> bool {
+        let Some(tag) = list.tag() else { return true };
+        let target = &self.parts.uri;
+        let same = |path: &str| {
+            ResourceKey::parse(self.inside(path)).is_ok_and(|tagged| ResourceKey::parse(target.path()) == Ok(tagged))
+        };
+        target.query().is_none() && reference_path("If", tag).is_ok_and(|path| same(&path))
     }
 
     /// Decides the conditions of a request that changes nothing, or whose change is decided elsewhere.

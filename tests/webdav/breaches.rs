@@ -242,3 +242,19 @@ async fn a_write_that_goes_on_while_its_207_is_read_is_over_before_anybody_is_gr
     http_body_util::BodyExt::collect(answer.into_body()).await.unwrap();
     assert_eq!(deleted.load(Relaxed), before, "it was locked meanwhile");
 }
+
+/// Most clients name the resource, the target too.
+#[tokio::test]
+async fn an_entity_tag_of_the_target_under_its_own_name_reaches_the_handler_as_well() {
+    let dav = Dav::new();
+    let etag = dav.handler.etag("/a");
+    for (tag, passed) in [("/a", true), ("http://dav.example/%61", true), ("/b", false)] {
+        dav.handler.tag("/a", &etag);
+        dav.handler.tag("/b", &etag);
+        dav.handler.take_seen();
+        dav.as_("ann").put("/a", "x").if_(&format!("<{tag}> ([{etag}])")).expect(204).await;
+        let seen = dav.handler.take_seen();
+        let put = seen.iter().find(|seen| seen.method == "PUT").unwrap();
+        assert_eq!(put.headers.get("if-match").map(|value| value.to_str().unwrap()), passed.then_some(&*etag), "{tag}");
+    }
+}

@@ -36,10 +36,7 @@ impl<'r> Conditions<'r> {
     #[must_use]
     pub fn sole_entity_tag(&self) -> Option<EntityTag<'r>> {
         let [list] = &self.lists[..] else { return None };
-        list.conditions.iter().filter(|_| list.tag.is_none()).find_map(|condition| match condition {
-            Condition::EntityTag(Expected::Match, tag) if !tag.is_weak() => Some(*tag),
-            _ => None,
-        })
+        if list.tag.is_none() { list.strong_entity_tag() } else { None }
     }
 
     /// The conditions of `If` alone, for a request on which `Lock-Token` is none.
@@ -50,7 +47,15 @@ impl<'r> Conditions<'r> {
     }
 }
 
-impl List<'_> {
+impl<'r> List<'r> {
+    /// The first strong entity tag that its resource must have for it to be true.
+    pub(crate) fn strong_entity_tag(&self) -> Option<EntityTag<'r>> {
+        self.conditions.iter().find_map(|condition| match condition {
+            Condition::EntityTag(Expected::Match, tag) if !tag.is_weak() => Some(*tag),
+            _ => None,
+        })
+    }
+
     /// Whether one of the conditions is on an entity tag.
     #[must_use]
     pub fn has_entity_tags(&self) -> bool {
