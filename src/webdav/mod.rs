@@ -38,7 +38,10 @@
 //! Around the handler and nothing else: no [`LockLayer`](crate::LockLayer) stands before it, for it does all that one
 //! does. Inside the authentication, which tells the principal and whose refusals come first; inside compression, because
 //! it reads multistatus bodies; inside CORS. A handler that decides by itself who may write still does: a token is no
-//! permission. What a router outside strips off the path is told to [`KeyRules::prefix`](crate::KeyRules::prefix).
+//! permission. Who may lock, and so keep others from writing, is for the authorizer to say: by default everybody may who has
+//! a name and can look at the resource. An outer layer that decides by path sees no path but the target: `If` and
+//! `Destination` have the handler asked about others, of which an answer tells whether an entity tag was guessed. What a
+//! router outside strips off the path is told to [`KeyRules::prefix`](crate::KeyRules::prefix).
 //!
 //! # What it does
 //!
@@ -53,7 +56,8 @@
 //! - **PROPFIND** gets `lockdiscovery` and `supportedlock` wherever they were asked for, whatever the handler says of them;
 //!   the rest of its answer stays to the byte. **PROPPATCH** of either is refused as a whole, with 207.
 //! - **OPTIONS** says class 2 where the handler says class 1, and names the two methods.
-//! - **DELETE, MOVE, COPY** end the locks of what is gone, also where 207 says that some of it is left.
+//! - **DELETE, MOVE, COPY** end the locks of what is gone, also where 207 says that some of it is left. A write that answers
+//!   207 is in flight until the handler's answer ends: some do the work as that is read.
 //! - A request without `If` that reads is passed on in place: no store call, no allocation, no box.
 //!
 //! # What a refusal says
@@ -76,6 +80,7 @@
 //! | 400 | | a malformed header field or body, any other document type declaration |
 //! | 413, 422 | | a body that is too long; a scope or type of lock that there is not |
 //! | 503 | | the store is down or too slow. Reads go on: `lockdiscovery` is then a property with status 503 |
+//! | 507 | | a multistatus of the handler's is too long; where the locks are, `lockdiscovery` is a property with it |
 //!
 //! # Where RFC 4918 leaves a choice
 //!
