@@ -68,6 +68,7 @@
 //! - [`LockEndpoint`] is lock management over HTTP. It is mounted beside the guarded routes, inside authentication.
 //! - [`MemoryStore`] keeps locks in this process, and with the feature `redb` in a file too. For a fleet there are
 //!   `RedisStore` (feature `redis`) and `PostgresStore` (feature `postgres`). Another store implements [`LockStore`].
+//! - `DavLayer` (feature `webdav`) gives a WebDAV handler that knows nothing of locks the whole of RFC 4918 locking.
 //! - [`Admission`] tells a handler the fencing number of its write.
 //!
 //! # Guarantees
