@@ -4,6 +4,8 @@
 
 mod support;
 
+#[path = "webdav/axum.rs"]
+mod axum_router;
 #[path = "webdav/breaches.rs"]
 mod breaches;
 #[path = "webdav/conditions.rs"]
