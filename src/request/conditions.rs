@@ -264,6 +264,16 @@ impl<'r> Conditions<'r> {
     }
 }
 
+#[cfg(feature = "webdav")]
+impl<'r> Conditions<'r> {
+    /// That the lock with this token covers `resource`.
+    pub(crate) fn covering(token: LockToken, resource: ResourceKey<'r>) -> Self {
+        let state = Condition::State(Expected::Match, StateToken::Lock(token));
+        let list = List { tag: None, resources: Arc::new([resource]), conditions: vec![state] };
+        Self { lists: vec![list], tokens: vec![token], lock_token: None }
+    }
+}
+
 impl Conditions<'_> {
     /// What stands in the way of a write: the tokens that were to match and did not, `Lock-Token` included; none when
     /// every condition is true. `matches` is as for [`Conditions::holds`]; `its_own` says of a token whether its lock is

@@ -6,7 +6,7 @@ use http::HeaderValue;
 use super::{
     exchange::Exchange,
     handler::{Handler, Inner, Place},
-    look::Need,
+    look::{Look, Mapped, Need},
     refusal::Stop,
 };
 use crate::{
@@ -36,7 +36,7 @@ impl Exchange {
         if !conditions.has_entity_tags() {
             return Ok(Decided { conditions, if_match: None });
         }
-        let mut known: Vec<(Option<&[u8]>, Option<HeaderValue>)> = Vec::new();
+        let mut known: Vec<(Option<&[u8]>, Look)> = Vec::new();
         for list in conditions.lists().iter().filter(|list| list.has_entity_tags()) {
             if known.iter().any(|(tag, _)| *tag == list.tag()) {
                 continue;
@@ -47,8 +47,7 @@ impl Exchange {
             }
             let path = list.tag().map(|tag| reference_path("If", tag)).transpose().map_err(Refusal::from)?;
             let place = path.as_deref().map_or(Place::Target, |path| Place::Path(self.inside(path)));
-            let entity_tag = handler.look(&self.parts, place, Need::EntityTag).await.map_err(Stop::Failed)?.entity_tag;
-            known.push((list.tag(), entity_tag));
+            known.push((list.tag(), handler.look(&self.parts, place, Need::EntityTag).await.map_err(Stop::Failed)?));
         }
         let sole = match conditions.lists() {
             [list] if self.is_about_target(list) => list.strong_entity_tag(),
@@ -56,8 +55,12 @@ impl Exchange {
         };
         let if_match = sole.and_then(|tag| HeaderValue::from_bytes(tag.as_bytes()).ok());
         let decided = conditions.decide_entity_tags(|list, tag| {
-            let known = known.iter().find(|(about, _)| *about == list.tag()).and_then(|(_, entity_tag)| entity_tag.as_ref());
-            known.is_some_and(|known| tag.matches(known.as_bytes()))
+            let (_, look) = known.iter().find(|(about, _)| *about == list.tag())?;
+            match (look.mapped, &look.entity_tag) {
+                (Mapped::Unknown(_), _) => None,
+                // What is not there has no state (section 10.4.4), and what does not tell has none either.
+                (_, known) => Some(known.as_ref().is_some_and(|known| tag.matches(known.as_bytes()))),
+            }
         });
         match decided {
             Ok(conditions) => Ok(Decided { conditions, if_match }),

@@ -6,7 +6,7 @@ use http::{HeaderValue, Method, StatusCode, header};
 use super::{
     RequestBody,
     exchange::Exchange,
-    handler::{Handler, Inner, Lapsed, Place, inner},
+    handler::{Handler, Inner, Lapsed, Place, inner, under},
     head::{depth_of_lock, timeout},
     lockinfo::{LockInfo, LockInfoError},
     look::{Mapped, Need},
@@ -109,6 +109,15 @@ async fn create<S, B>(
 where
     S: Inner<B>,
 {
+    // Somebody may have made it before this was admitted, and not every handler knows `If-None-Match`.
+    let look = handler.look(&exchange.parts, Place::Target, Need::Existence);
+    match under(permit, look).await {
+        Ok(look) if look.as_ref().is_ok_and(|look| look.mapped == Mapped::Yes) => {
+            return Ok(granted(exchange, lock, undo.keep(), StatusCode::OK));
+        }
+        Ok(look) => _ = look.map_err(Stop::Failed)?,
+        Err(Lapsed) => return Err(Refusal::lease_lapsed().into()),
+    }
     let mut put = inner(&exchange.parts, Method::PUT, Place::Target, RequestBody::own(Bytes::new()))
         .ok_or_else(|| Refusal::bad_request("no resource can be made here"))?;
     put.headers_mut().insert(header::IF_NONE_MATCH, HeaderValue::from_static("*"));
@@ -187,7 +196,7 @@ impl NewLock {
 
     async fn acquire(&self, exchange: &Exchange, within: Option<WriteId>) -> Result<(Lock, Undo), Refused> {
         let ending = if exchange.parts.uri.path().ends_with('/') { Ending::Slash } else { Ending::Name };
-        let (id, token) = exchange.settings.mint.make(ending);
+        let (id, token) = exchange.settings.mint.make(ending, &self.key, exchange.caller.principal());
         let request = self.request(exchange).propose_id(id).propose_token(token).within(within);
         let mut undo = Undo { locks: exchange.locks.clone(), token: Some(token) };
         match exchange.locks.acquire_for(&exchange.caller, request).await {

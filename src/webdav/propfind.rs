@@ -88,6 +88,8 @@ where
         head.headers.remove(HeaderName::from_static(of_the_old));
     }
     head.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(text.len()));
+    // It tells what is true for a moment, and a token to one caller.
+    head.headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     if transcoded {
         head.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/xml; charset=utf-8"));
     }

@@ -32,7 +32,7 @@ impl Settings {
     /// The token of a lock, for `caller`, if they are its holder. Never an anonymous one: nobody tells those apart.
     pub(super) fn token_for(&self, caller: Option<&Principal>, lock: &Lock) -> Option<LockToken> {
         let own = lock.principal().is_some() && lock.principal() == caller;
-        (own && self.tokens == Tokens::ToTheirHolder).then(|| self.mint.token_of(lock.id())).flatten()
+        (own && self.tokens == Tokens::ToTheirHolder).then(|| self.mint.token_of(lock)).flatten()
     }
 }
 
@@ -40,7 +40,7 @@ impl DavView for Settings {
     fn href(&self, lock: &LockView) -> String {
         let key = ResourceKey::from_canonical(lock.resource.as_str());
         let mut href = key.uri().into_owned();
-        if self.mint.ending_of(lock.lock_id) == Ending::Slash && !href.ends_with('/') {
+        if self.mint.ending_of(lock.lock_id, &lock.resource) == Ending::Slash && !href.ends_with('/') {
             href.push('/');
         }
         href

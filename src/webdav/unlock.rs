@@ -9,8 +9,8 @@ use super::{
     refusal::{Answer, Refused, Stop},
 };
 use crate::{
-    locks::{Named, Refusal, RefusalCode},
-    request::StateToken,
+    locks::{Demand, Named, Refusal, RefusalCode},
+    request::{Conditions, StateToken},
     respond::Precondition,
 };
 
@@ -31,7 +31,15 @@ where
     };
     exchange.pass(handler, decided).await?;
     handler.rest();
-    let named = Named::token(token).at(exchange.key()?);
+    let key = exchange.key()?;
+    // A release would use up a token that the store has never seen; here that is just a wrong one.
+    let covers = Conditions::covering(token, key.borrowed());
+    match exchange.locks.judge_write(exchange.view(), &key, &[], &covers, Demand::None).settled().await {
+        Ok(admitted) => drop(admitted),
+        Err(refusal) if refusal.code() == RefusalCode::LockLost => return Err(no_such_lock().into()),
+        Err(refusal) => return Err(refusal.into()),
+    }
+    let named = Named::token(token).at(key);
     let released = exchange.locks.release_for(&exchange.caller, named).await;
     match released.map_err(Stop::from).map_err(Stop::unmatched)? {
         Some(_) => Ok(empty(StatusCode::NO_CONTENT)),

@@ -258,3 +258,40 @@ async fn an_entity_tag_of_the_target_under_its_own_name_reaches_the_handler_as_w
         assert_eq!(put.headers.get("if-match").map(|value| value.to_str().unwrap()), passed.then_some(&*etag), "{tag}");
     }
 }
+
+/// A release uses up a token that the store has never seen, and remembers it at the expense of others. WebDAV clients
+/// propose no tokens, so an UNLOCK with a wrong one leaves no trace.
+#[tokio::test]
+async fn an_unlock_with_a_token_never_seen_uses_nothing_up() {
+    let dav = Dav::new();
+    let token = tower_lock::LockToken::random();
+    for uri in ["/a", "/not-there"] {
+        dav.as_("bob").unlock(uri, &token.urn().to_string()).expect(409).await;
+    }
+    let request = tower_lock::LockRequest::exclusive("/a").propose_token(token);
+    assert!(dav.locks.acquire(request).await.is_ok(), "nobody has had it before");
+}
+
+/// What a handler does not tell is not taken for what one hopes.
+#[tokio::test]
+async fn an_entity_tag_that_nobody_can_tell_makes_no_condition_true() {
+    for (status, expected) in [(403, 412), (500, 412), (404, 204)] {
+        let dav = Dav::new();
+        for method in ["HEAD", "PROPFIND"] {
+            dav.handler.fail(method, "/b", status);
+        }
+        for (condition, expected) in [("[\"x\"]", 412), ("Not [\"x\"]", expected)] {
+            let answer = dav.as_("ann").put("/a", "x").if_(&format!("</b> ({condition})")).await;
+            assert_eq!(answer.status, expected, "{status} {condition}");
+        }
+    }
+}
+
+/// It shows a token to one caller, and what is true for a moment.
+#[tokio::test]
+async fn a_listing_with_locks_is_not_kept_by_caches() {
+    let dav = Dav::new();
+    dav.as_("ann").locked("/a", "0").await;
+    let answer = dav.as_("ann").propfind("/a", "0").expect(207).await;
+    assert_eq!(answer.header("cache-control"), "no-store");
+}

@@ -13,15 +13,18 @@ impl<'r> Conditions<'r> {
     /// keep their conditions on lock tokens alone. Tokens stay submitted wherever they stood (RFC 4918 section 10.4.1).
     ///
     /// `matches` says whether the resource of a list has an entity tag; it is asked at most once for each that stands there, `Not`
-    /// aside.
+    /// aside. Where nobody can tell, a condition is false, behind `Not` too.
     ///
     /// # Errors
     /// The conditions, with no list left, where entity tags alone make the header false. Answered 412.
-    pub fn decide_entity_tags(mut self, mut matches: impl FnMut(&List<'r>, &EntityTag<'r>) -> bool) -> Result<Self, Self> {
+    pub fn decide_entity_tags(
+        mut self,
+        mut matches: impl FnMut(&List<'r>, &EntityTag<'r>) -> Option<bool>,
+    ) -> Result<Self, Self> {
         let any = !self.lists.is_empty();
         self.lists.retain(|list| {
             list.conditions.iter().all(|condition| match condition {
-                Condition::EntityTag(expected, tag) => matches(list, tag) == (*expected == Expected::Match),
+                Condition::EntityTag(expected, tag) => matches(list, tag) == Some(*expected == Expected::Match),
                 Condition::State(..) => true,
             })
         });

@@ -349,9 +349,10 @@ fn entity_tags_are_decided_before_tokens() {
     let decided = |value: &str| {
         read_if(value, |conditions| {
             let decided = conditions.clone().decide_entity_tags(|list, tag| match list.tag() {
-                None => tag.matches(b"\"x\""),
-                Some(b"/c") => tag.matches(b"W/\"y\""),
-                Some(_) => false,
+                None => Some(tag.matches(b"\"x\"")),
+                Some(b"/c") => Some(tag.matches(b"W/\"y\"")),
+                Some(b"/unknown") => None,
+                Some(_) => Some(false),
             });
             match decided {
                 Ok(left) => left.holds(matches).is_true(),
@@ -386,6 +387,8 @@ fn entity_tags_are_decided_before_tokens() {
         "(<$1> [\"y\"]) (Not <DAV:no-lock> [\"n\"])",
         "</c> ([\"x\"])",
         "</x> ([\"x\"])",
+        "</unknown> ([\"x\"])",
+        "</unknown> (Not [\"x\"])",
     ] {
         assert!(!decided(value), "{value}");
     }
