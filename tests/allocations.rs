@@ -1,4 +1,4 @@
-//! What the layer allocates: nothing for a read, nothing for an unlocked write.
+//! What the layer allocates: nothing for a read, nothing for an unlocked write. Nor does the WebDAV layer for a read.
 //!
 //! A test binary of its own with one test in it, because the counter sees every thread.
 
@@ -12,7 +12,9 @@ use std::{
     task::{Context, Poll},
 };
 
+use bytes::Bytes;
 use http::{Request, Response};
+use http_body_util::Empty;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use support::{holding, lock, poll_once};
 use tower::Service;
@@ -26,17 +28,17 @@ static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 #[derive(Clone)]
 struct Bare;
 
-impl Service<Request<()>> for Bare {
-    type Response = Response<()>;
+impl<B> Service<Request<B>> for Bare {
+    type Response = Response<Empty<Bytes>>;
     type Error = Infallible;
-    type Future = Ready<Result<Response<()>, Infallible>>;
+    type Future = Ready<Result<Self::Response, Infallible>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, _: Request<()>) -> Self::Future {
-        std::future::ready(Ok(Response::new(())))
+    fn call(&mut self, _: Request<B>) -> Self::Future {
+        std::future::ready(Ok(Response::new(Empty::new())))
     }
 }
 
@@ -47,9 +49,9 @@ const BATCHES: usize = 5;
 ///
 /// The least of several batches: the counter sees the threads of the test harness too, which add to some of them. What the
 /// service itself allocates is in each.
-fn allocations<S, B>(service: &mut S, build: impl Fn() -> Request<()>, status: u16) -> f64
+fn allocations<S, T, B>(service: &mut S, build: impl Fn() -> Request<T>, status: u16) -> f64
 where
-    S: Service<Request<()>, Response = Response<B>, Error = Infallible>,
+    S: Service<Request<T>, Response = Response<B>, Error = Infallible>,
 {
     let mut answer = |request| {
         assert!(service.poll_ready(&mut Context::from_waker(std::task::Waker::noop())).is_ready());
@@ -60,7 +62,7 @@ where
     (0..8).for_each(|_| answer(build()));
     let mut least = usize::MAX;
     for _ in 0..BATCHES {
-        let requests: Vec<Request<()>> = (0..ROUNDS).map(|_| build()).collect();
+        let requests: Vec<Request<T>> = (0..ROUNDS).map(|_| build()).collect();
         let region = Region::new(ALLOCATOR);
         requests.into_iter().for_each(&mut answer);
         let change = region.change();
@@ -110,5 +112,15 @@ fn g2_a_read_and_an_unlocked_write_allocate_nothing() {
         let mut fenced = LockLayer::new(locks.clone()).fence_all().layer(Bare);
         let fence = allocations(&mut fenced, || ask("PUT", "/a"), 200);
         println!("{name}: a write with an admission in its extensions allocates {fence} times");
+        #[cfg(feature = "webdav")]
+        {
+            let mut dav = tower_lock::DavLayer::new(locks.clone()).layer(Bare);
+            for method in ["GET", "HEAD", "OPTIONS", "REPORT"] {
+                let build = || ask(method, "/held/1").map(|()| Empty::<Bytes>::new());
+                assert_eq!(allocations(&mut dav, build, 200), 0.0, "{method} through DavLayer, {name}");
+            }
+            let build = || ask("PUT", "/a").map(|()| Empty::<Bytes>::new());
+            println!("{name}: an unlocked write through DavLayer allocates {} times", allocations(&mut dav, build, 200));
+        }
     }
 }

@@ -112,6 +112,21 @@ type Response = middleware::ResponseFuture<Inner, Text, respond::Problems>;
 
 assert_impl_all!(Service<Inner>: Send, Sync, Unpin, Clone);
 assert_impl_all!(Response: Send);
+#[cfg(feature = "webdav")]
+mod webdav {
+    use super::*;
+    use tower_lock::webdav::{DavFuture, DavLayer, DavService, RequestBody};
+
+    type Handler =
+        tower::util::BoxCloneSyncService<http::Request<RequestBody<Text>>, http::Response<Text>, std::convert::Infallible>;
+
+    assert_impl_all!(DavLayer: Send, Sync, Unpin, Clone);
+    assert_impl_all!(DavService<Handler>: Send, Sync, Unpin, Clone);
+    assert_impl_all!(RequestBody<Text>: Send, Sync, Unpin);
+    // Holds boxed work, which is `Send` and no more.
+    assert_impl_all!(DavFuture<std::future::Ready<()>, Text, std::convert::Infallible>: Send, Unpin);
+}
+
 // Futures, streams and judgements that hold boxed work, which is `Send` and no more.
 assert_impl_all!(store::StoreFuture<store::Verdict>: Send, Unpin);
 assert_impl_all!(store::Watch: Send, Unpin);
