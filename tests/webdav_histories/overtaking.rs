@@ -154,26 +154,28 @@ async fn writer(client: Client, user: &'static str, certain: Arc<Certain>, seed:
     }
 }
 
-/// G1, G3 and G4 of the guarantees, under four writers.
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn no_write_walks_past_a_lock_or_is_overtaken_by_one() {
-    let memory = MemoryStore::new();
-    let locks: Locks = support::locks_of_users(memory.clone()).build();
+/// Four writers, spread over nodes that share their locks and the handler. G1, G3 and G4 of the guarantees.
+async fn writers_over(nodes: &[Locks], rounds: u64) {
     let handler = Handler::new(Shape::default());
     handler.plant(["/c/", "/c/m", "/b"]);
     let certain = Arc::new(Certain::default());
-    let inner = {
-        let (handler, certain) = (handler.clone(), certain.clone());
-        tower::service_fn(move |request: Request<RequestBody<Sent>>| watched(handler.clone(), certain.clone(), request))
-    };
-    let send = sender(DavLayer::new(locks.clone()).layer(inner));
-    let rounds = 6 * super::soak();
+    let sends: Vec<_> = nodes
+        .iter()
+        .map(|locks| {
+            let (handler, certain) = (handler.clone(), certain.clone());
+            let inner = tower::service_fn(move |request: Request<RequestBody<Sent>>| {
+                watched(handler.clone(), certain.clone(), request)
+            });
+            sender(DavLayer::new(locks.clone()).token_secret("of all nodes").layer(inner))
+        })
+        .collect();
     for round in 0..rounds {
-        let writers = USERS.map(|user| {
-            let client = Client::through(send.clone(), Some(user));
+        let mut writers = Vec::new();
+        for (at, user) in USERS.into_iter().enumerate() {
+            let client = Client::through(sends[at % sends.len()].clone(), Some(user));
             let seed = super::first_seed() * 1_000 + round * 10 + user.len() as u64 + u64::from(user.as_bytes()[0]);
-            tokio::spawn(writer(client, user, certain.clone(), seed, 250))
-        });
+            writers.push(tokio::spawn(writer(client, user, certain.clone(), seed, 250)));
+        }
         for writer in writers {
             writer.await.expect("a writer");
         }
@@ -184,11 +186,52 @@ async fn no_write_walks_past_a_lock_or_is_overtaken_by_one() {
     let breaches = std::mem::take(&mut *certain.breaches.lock().unwrap());
     assert!(breaches.is_empty(), "{} breaches, the first: {:#?}", breaches.len(), &breaches[..breaches.len().min(5)]);
     for what in [Seen::Written, Seen::Refused, Seen::Locked, Seen::Moved] {
-        assert!(certain.count(what) >= 50, "too seldom: {:?}", certain.counts);
+        assert!(certain.count(what) >= 8 * rounds, "too seldom: {:?}", certain.counts);
     }
     assert!(certain.count(Seen::Beside) >= 1, "nothing ran beside anything: {:?}", certain.counts);
     println!("{:?}", certain.counts);
+    let _ = nodes[0].acquire(LockRequest::exclusive("/")).await.expect("nothing is in the way");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn no_write_walks_past_a_lock_or_is_overtaken_by_one() {
+    let memory = MemoryStore::new();
+    let locks: Locks = support::locks_of_users(memory.clone()).build();
+    writers_over(std::slice::from_ref(&locks), 6 * super::soak()).await;
     assert_eq!(memory.stats().in_flight, 0);
-    let all = LockRequest::exclusive("/").draining(std::time::Duration::ZERO);
-    let _ = locks.acquire(all).await.expect("nothing is in the way");
+}
+
+/// With as much time as a busy machine needs.
+#[cfg(any(feature = "redis", feature = "postgres"))]
+fn node(store: impl tower_lock::LockStore) -> Locks {
+    let mut limits = tower_lock::Limits::default();
+    limits.admit_within = std::time::Duration::from_secs(20);
+    limits.answer_within = std::time::Duration::from_secs(20);
+    support::locks_of_users(store).limits(limits).build()
+}
+
+#[cfg(feature = "redis")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn nor_on_two_nodes_with_one_redis() {
+    use tower_lock::store::RedisStore;
+    let server = support::engines::RedisServer::start();
+    let nodes = [(); 2].map(|()| {
+        node(RedisStore::builder(&server.url()).time_limit(std::time::Duration::from_secs(20)).build().expect("a sound URL"))
+    });
+    writers_over(&nodes, 4 * super::soak()).await;
+}
+
+#[cfg(feature = "postgres")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn nor_on_two_nodes_with_one_postgres() {
+    use tower_lock::store::PostgresStore;
+    let server = support::engines::PostgresServer::start();
+    let mut nodes = Vec::new();
+    for _ in 0..2 {
+        let store = PostgresStore::builder(&server.url()).time_limit(std::time::Duration::from_secs(20)).build();
+        let store = store.expect("a sound URL");
+        store.migrate().await.expect("the schema is made");
+        nodes.push(node(store));
+    }
+    writers_over(&nodes, 4 * super::soak()).await;
 }
