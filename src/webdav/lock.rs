@@ -42,6 +42,11 @@ where
     let decided = exchange.decided(handler).await?;
 
     let look = handler.look(&exchange.parts, Place::Target, Need::Existence).await.map_err(Stop::Failed)?;
+    if !handler.holds(&exchange.parts, look.mapped).await.map_err(Stop::Failed)? {
+        let why =
+            "The resource is not as `If-Match`, `If-None-Match` or `If-Unmodified-Since` has it (RFC 9110 section 13).";
+        return Err(Refusal::new(RefusalCode::ConditionFailed, why).into());
+    }
     match look.mapped {
         // Whoever may not look at it may not lock it either; and of a handler that fails nobody knows what there is.
         Mapped::Unknown(status) if tells_against(status) => {

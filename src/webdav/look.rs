@@ -98,6 +98,32 @@ impl<S> Handler<S> {
         }
     }
 
+    /// Whether the client's own `If-Match`, `If-None-Match` and `If-Unmodified-Since` hold of the target (RFC 9110 section
+    /// 13), which is `mapped` or not. Where there is something the handler is asked, by a HEAD under the same conditions.
+    pub(super) async fn holds<B>(&mut self, parts: &Parts, mapped: Mapped) -> Result<bool, S::Fault>
+    where
+        S: Inner<B>,
+    {
+        let conditions = [header::IF_MATCH, header::IF_NONE_MATCH, header::IF_UNMODIFIED_SINCE];
+        if !conditions.iter().any(|name| parts.headers.contains_key(name)) {
+            return Ok(true);
+        }
+        if mapped == Mapped::No {
+            return Ok(!parts.headers.contains_key(header::IF_MATCH));
+        }
+        let Some(mut question) = inner(parts, Method::HEAD, Place::Target, RequestBody::own(Bytes::new())) else {
+            return Ok(false);
+        };
+        for name in conditions {
+            for value in parts.headers.get_all(&name) {
+                question.headers_mut().append(&name, value.clone());
+            }
+        }
+        let status = self.call(question).await?.status();
+        // What is 304 for a read is 412 for everything else.
+        Ok(!matches!(status, StatusCode::PRECONDITION_FAILED | StatusCode::NOT_MODIFIED))
+    }
+
     /// Asks what there is at `place`, by PROPFIND at once.
     pub(super) async fn propfind<B>(&mut self, parts: &Parts, place: Place<'_>) -> Result<Look, S::Fault>
     where

@@ -106,8 +106,8 @@
 //! # What it cannot do
 //!
 //! Beside what [no middleware can](crate#what-no-middleware-can-promise): give dead properties to a handler that has none;
-//! see a second resource that a method names in its body (REBIND, RFC 5842); heed `If-Match` and `If-None-Match` on a LOCK;
-//! put lock properties into the answers of REPORT and SEARCH; read a multistatus that was compressed inside of it; make
+//! see a second resource that a method names in its body (REBIND, RFC 5842); heed `If-Match` and its like on a LOCK where
+//! the handler does not on a HEAD; put lock properties into the answers of REPORT and SEARCH; read a multistatus that was compressed inside of it; make
 //! the decision over an entity tag and the write one step where the handler ignores `If-Match`.
 
 mod answer;

@@ -321,3 +321,32 @@ async fn an_expired_lock_is_gone_from_locks_writes_and_properties_at_once() {
     dav.as_("ann").put("/a", "x").if_(&format!("(<{token}>)")).expect(412).await;
     dav.as_("ann").unlock("/a", &token).expect(409).await;
 }
+
+/// RFC 9110 section 13: a LOCK is conditional as any other request is. `If-None-Match: *` makes and locks in one.
+#[tokio::test]
+async fn a_lock_heeds_the_conditions_that_every_request_may_have() {
+    let dav = Dav::new();
+    let etag = dav.handler.etag("/a");
+    let ann = dav.as_("ann");
+    for (uri, name, value, status) in [
+        ("/a", "if-none-match", "*", 412),
+        ("/a", "if-none-match", &*etag, 412),
+        ("/a", "if-match", "\"other\"", 412),
+        ("/e/new", "if-match", "*", 412),
+        ("/e/new", "if-match", &*etag, 412),
+        ("/a", "if-match", &*etag, 200),
+        ("/a", "if-match", "*", 200),
+        ("/a", "if-none-match", "\"other\"", 200),
+        ("/e/new", "if-none-match", "*", 201),
+    ] {
+        let answer = ann.lock(uri).depth("0").header(name, value).expect(status).await;
+        if status == 412 {
+            assert!(
+                dav.roots().await.is_empty() && dav.handler.content("/e/new").is_none(),
+                "{name}: {value} leaves nothing"
+            );
+        } else {
+            ann.unlock(uri, &answer.token()).expect(204).await;
+        }
+    }
+}
