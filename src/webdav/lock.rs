@@ -57,41 +57,35 @@ where
             Ok(answer)
         }
         Mapped::Yes | Mapped::Unknown(_) => {
+            let tokens = decided.conditions.tokens().to_vec();
             exchange.pass(handler, decided).await?;
             handler.rest();
             let (lock, undo) = new.acquire(exchange, None).await?;
-            let token = undo.keep();
-            Ok(granted(exchange, &lock, token, StatusCode::OK))
+            // What was waited for may have been the end of it.
+            let look = handler.look(&exchange.parts, Place::Target, Need::Existence).await.map_err(Stop::Failed)?;
+            if look.mapped == Mapped::No {
+                return new.create_under(exchange, handler, &tokens, &lock, undo).await;
+            }
+            Ok(granted(exchange, &lock, undo.keep(), StatusCode::OK))
         }
         Mapped::No => {
             // A PUT of the new member is what it comes to, so that is what has to be admitted.
             let conditions = decided.conditions.without_lock_token();
             handler.rest();
             let permit = new.admit_member(exchange, &conditions).await?;
-            let (permit, lock, undo) = match new.info.scope {
+            match new.info.scope {
                 LockScope::Exclusive => {
                     let (lock, undo) = new.acquire(exchange, permit.id()).await?;
-                    (permit, lock, undo)
+                    create(exchange, handler, &permit, &lock, undo).await
                 }
                 // Two of these conflict neither with one another nor with the mark of one another: each would wait for the
                 // write of the other to end. So each has its lock first, which then answers for the write.
                 LockScope::Shared => {
                     drop(permit);
                     let (lock, undo) = new.acquire(exchange, None).await?;
-                    let mut submitted = Conditions::NONE;
-                    for token in conditions.tokens().iter().copied().chain(undo.token) {
-                        submitted.submit(token).map_err(Refusal::from)?;
-                    }
-                    match new.admit_member(exchange, &submitted).await {
-                        Ok(permit) => (permit, lock, undo),
-                        Err(refused) => {
-                            undo.now().await;
-                            return Err(refused.into());
-                        }
-                    }
+                    new.create_under(exchange, handler, conditions.tokens(), &lock, undo).await
                 }
-            };
-            create(exchange, handler, &permit, &lock, undo).await
+            }
         }
     }
 }
@@ -195,6 +189,31 @@ impl NewLock {
             Err(refusal) => {
                 let precondition = self.blocked_by(&refusal);
                 Err(exchange.blocked(refusal, precondition))
+            }
+        }
+    }
+
+    /// Makes the resource under the lock, whose token answers for that with those that the client submitted.
+    async fn create_under<S, B>(
+        &self,
+        exchange: &Exchange,
+        handler: &mut Handler<S>,
+        tokens: &[LockToken],
+        lock: &Lock,
+        undo: Undo,
+    ) -> Answer<S, B>
+    where
+        S: Inner<B>,
+    {
+        let mut submitted = Conditions::NONE;
+        for token in tokens.iter().copied().chain(undo.token) {
+            submitted.submit(token).map_err(Refusal::from)?;
+        }
+        match self.admit_member(exchange, &submitted).await {
+            Ok(permit) => create(exchange, handler, &permit, lock, undo).await,
+            Err(refused) => {
+                undo.now().await;
+                Err(refused.into())
             }
         }
     }

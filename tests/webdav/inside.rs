@@ -208,3 +208,25 @@ async fn a_lock_that_waits_has_made_no_resource_yet() {
     assert_eq!(dav.handler.count("PUT", "/e/new"), 1, "not every handler knows `If-None-Match`: nothing is put over it");
     assert_eq!(dav.handler.content("/e/new").as_deref(), Some("x"));
 }
+
+/// L-01, L-32: a LOCK that waited for the end of its resource makes another, rather than hold what is not there.
+#[tokio::test]
+async fn a_lock_that_waited_for_a_delete_makes_the_resource_anew() {
+    for (method, path) in [("DELETE", "/c/m"), ("MOVE", "/c/m")] {
+        let dav = Dav::new();
+        let gate = dav.handler.hold(method, path);
+        let (bob, end) = (dav.as_("bob"), dav.handler.clone());
+        let gone = if method == "MOVE" { bob.move_(path, "/e/m").spawn() } else { bob.delete(path).spawn() };
+        until("the end inside", || end.count(method, path) == 1).await;
+        let mut lock = dav.as_("ann").lock(path).into_future();
+        for _ in 0..100 {
+            assert!(poll_once(lock.as_mut()).is_pending());
+            tokio::task::yield_now().await;
+        }
+        gate.add_permits(2);
+        assert!(gone.await.unwrap().status.is_success());
+        assert_eq!(lock.await.status, 201);
+        assert_eq!(dav.handler.content(path).as_deref(), Some(""));
+        assert_eq!(dav.roots().await, [path]);
+    }
+}
