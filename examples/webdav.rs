@@ -7,6 +7,9 @@
 //! Users come by HTTP Basic: **any name with any password**. When it is ready it prints the curl lines that show the whole
 //! story; paste them into a shell. Any WebDAV client does too, `cadaver http://127.0.0.1:3000/` for one.
 //!
+//! Locks in a store elsewhere are there after a restart. `TOKEN_SECRET`, from the environment, lets their holders find the
+//! tokens again too; without it each run makes up a secret.
+//!
 //! A third argument, `bare`, leaves the layer out, to compare with: `… --example webdav 127.0.0.1:3000 memory: bare`.
 
 #[path = "common/store_url.rs"]
@@ -44,7 +47,14 @@ async fn main() -> Result<(), Box<dyn Error>> {
     match std::env::args().nth(3).as_deref() {
         Some("bare") => serve(listener, service_fn(move |request| answer(files.clone(), request))).await,
         Some(other) => Err(format!("{other}: the third argument is `bare`, or there is none").into()),
-        None => serve(listener, DavLayer::new(locks).layer(service_fn(move |request| answer(files.clone(), request)))).await,
+        None => {
+            let mut layer = DavLayer::new(locks);
+            // Who holds a lock is shown its token again after a restart, and by every node that knows the same secret.
+            if let Ok(secret) = std::env::var("TOKEN_SECRET") {
+                layer = layer.token_secret(secret);
+            }
+            serve(listener, layer.layer(service_fn(move |request| answer(files.clone(), request)))).await
+        }
     }
 }
 

@@ -31,6 +31,7 @@ on_every_store! {
     a_file_that_is_being_edited_is_locked_and_afterwards_it_is_not,
     a_name_can_be_locked_before_there_is_anything,
     two_share_a_lock_and_each_is_shown_its_own,
+    a_holder_takes_the_lock_over_after_a_restart_where_the_secret_is_the_same,
 }
 
 fn a_session_locks_writes_and_unlocks_and_nobody_else_writes_meanwhile(store: &str) {
@@ -234,6 +235,36 @@ fn two_share_a_lock_and_each_is_shown_its_own(store: &str) {
     for session in [ann, bob, carol] {
         session.quit();
     }
+}
+
+fn a_holder_takes_the_lock_over_after_a_restart_where_the_secret_is_the_same(store: &str) {
+    let start = |secret| Example::start_knowing(&[("TOKEN_SECRET", secret)], "webdav", &[store]);
+    let server = start("ours");
+    let info = "<lockinfo xmlns='DAV:'><lockscope><exclusive/></lockscope><locktype><write/></locktype></lockinfo>";
+    let (status, granted) = ask(&server, "ann", "LOCK", "/doc.txt", &[], info);
+    assert_eq!(status, 201, "{granted}");
+    let token = granted.split_once("<D:locktoken><D:href>").and_then(|(_, rest)| rest.split_once('<')).expect("a token").0;
+    drop(server);
+
+    let server = start("ours");
+    if store == "memory:" {
+        assert_eq!(ask(&server, "bob", "PUT", "/doc.txt", &[], "two").0, 201, "these locks end with their process");
+        return;
+    }
+    assert_eq!(ask(&server, "bob", "PUT", "/doc.txt", &[], "two").0, 423);
+    // The files were in memory: there has to be one to look at.
+    let condition = format!("If: (<{token}>)");
+    assert_eq!(ask(&server, "ann", "PUT", "/doc.txt", &[&condition], "one").0, 201);
+    assert!(discovered(&server, "ann", "/doc.txt").1.contains(token));
+    assert!(!discovered(&server, "bob", "/doc.txt").1.contains(token));
+    drop(server);
+
+    // By another secret the lock holds as well, and nobody is shown a token, least of all a wrong one.
+    let server = start("another");
+    assert_eq!(ask(&server, "ann", "PUT", "/doc.txt", &[&condition], "one").0, 201);
+    let (_, shown) = discovered(&server, "ann", "/doc.txt");
+    assert!(shown.contains("activelock") && !shown.contains("locktoken"), "{shown}");
+    assert_eq!(ask(&server, "ann", "UNLOCK", "/doc.txt", &[&format!("Lock-Token: <{token}>")], "").0, 204);
 }
 
 /// Such as `urn:uuid:…`.

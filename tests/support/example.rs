@@ -60,9 +60,15 @@ pub struct Example {
 impl Example {
     /// Starts it; `arguments` come after the address.
     pub fn start(example: &str, arguments: &[&str]) -> Self {
+        Self::start_knowing(&[], example, arguments)
+    }
+
+    /// The same, with these in its environment.
+    pub fn start_knowing(environment: &[(&str, &str)], example: &str, arguments: &[&str]) -> Self {
         let mut process = Command::new(built(example))
             .arg("127.0.0.1:0")
             .args(arguments)
+            .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()
