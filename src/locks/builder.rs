@@ -6,7 +6,7 @@ use super::{Authorizer, DefaultAuthorizer, Incident, Lifetimes, Limits, Locks, i
 use crate::{
     lock::{HolderProof, KeyError, KeyRules, LockToken, Owner, Principal},
     request::{Ask, MethodRules, RequestError, RequestView, ResolveFn, ResolveTargets, Resolved},
-    store::LockStore,
+    store::{Clock, LockStore},
 };
 
 /// Builds a [`Locks`].
@@ -37,6 +37,8 @@ pub(crate) struct Policy {
     pub(crate) lifetimes: Lifetimes,
     pub(crate) authorizer: Arc<dyn Authorizer>,
     pub(crate) anonymous: Anonymous,
+    pub(crate) waits: Waits,
+    pub(crate) clock: Clock,
     pub(crate) fail_mode: FailMode,
     pub(crate) incidents: Option<IncidentHook>,
     pub(crate) site: Option<Arc<Site>>,
@@ -47,6 +49,13 @@ pub(crate) struct Policy {
 pub(crate) enum Anonymous {
     Refused,
     Asked,
+}
+
+/// Whether clients may wait for locks to go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Waits {
+    Off,
+    Allowed,
 }
 
 /// What becomes of a write when the store cannot answer.
@@ -71,6 +80,8 @@ impl LocksBuilder {
             lifetimes: Lifetimes::default(),
             authorizer: Arc::new(DefaultAuthorizer),
             anonymous: Anonymous::Refused,
+            waits: Waits::Off,
+            clock: Clock::system(),
             fail_mode: FailMode::Closed,
             incidents: None,
             site: None,
@@ -183,6 +194,22 @@ impl LocksBuilder {
         self
     }
 
+    /// Lets clients wait for locks to go, by `Prefer: wait=n` (RFC 7240 section 4.3): on a GET of the endpoint, on an
+    /// acquire, and on a write, which is then held unread until it may go on. At most for [`Limits::wait`]. Unless this
+    /// is called the preference is ignored. A request that waits costs a connection and some memory, so say how many may
+    /// ([`Limits::waiters`], [`Limits::waiters_per_resource`]).
+    pub fn allow_waiting(mut self) -> Self {
+        self.policy.waits = Waits::Allowed;
+        self
+    }
+
+    /// The clock that times waits, the keep-alive of guards and the announcement of expiries; the system's unless said. When
+    /// locks end is for the store's own clock to decide. For tests, which move it by hand.
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.policy.clock = clock;
+        self
+    }
+
     /// Lets writes go on while the store cannot answer, unchecked, and tells `hook` of each one. Without this they are
     /// refused with 503: a lock that only holds in good weather is none.
     pub fn fail_open<F>(mut self, hook: F) -> Self
@@ -246,6 +273,7 @@ impl fmt::Debug for Policy {
             .field("limits", &self.limits)
             .field("lifetimes", &self.lifetimes)
             .field("anonymous", &self.anonymous)
+            .field("waits", &self.waits)
             .field("fails_open", &matches!(self.fail_mode, FailMode::Open(_)))
             .field("site", &self.site)
             .finish_non_exhaustive()

@@ -46,6 +46,18 @@ pub struct Limits {
     /// How long an acquire waits for writes in flight unless it says so itself, 5 s; longer is 409
     /// `write_in_progress`. Also the most that a caller over HTTP can ask for.
     pub drain: Duration,
+    /// How long a client may wait for a lock at most, 30 s, where that is allowed at all
+    /// ([`LocksBuilder::allow_waiting`](super::LocksBuilder::allow_waiting)); asked for more, it waits so long. Code waits as
+    /// long as it says ([`LockRequest::waiting`](super::LockRequest::waiting)).
+    pub wait: Duration,
+    /// Requests and callers that wait for the locks of one resource, 100; more is 429 `too_many_waiting`.
+    pub waiters_per_resource: usize,
+    /// Those that wait in this process, 10,000; more is 429.
+    pub waiters: usize,
+    /// Event streams open in this process, 10,000; more is 429.
+    pub watchers: usize,
+    /// After how long without an event a stream sends a comment, so that proxies keep it open, 15 s.
+    pub heartbeat: Duration,
 }
 
 impl Default for Limits {
@@ -62,6 +74,11 @@ impl Default for Limits {
             admit_within: Duration::from_millis(250),
             answer_within: Duration::from_secs(5),
             drain: Duration::from_secs(5),
+            wait: Duration::from_secs(30),
+            waiters_per_resource: 100,
+            waiters: 10_000,
+            watchers: 10_000,
+            heartbeat: Duration::from_secs(15),
         }
     }
 }

@@ -36,7 +36,7 @@ pub use self::{
     request::LockRequest,
     view::{LockView, LostView},
 };
-use crate::store::LockStore;
+use crate::store::{Clock, LockStore};
 
 /// The hub: a store and the policy over it. A cheap handle, cloned wherever locks are needed.
 ///
@@ -92,6 +92,12 @@ impl Locks {
     #[must_use]
     pub fn endpoint_url(&self) -> Option<&str> {
         self.policy().site.as_ref()?.endpoint_url.as_deref()
+    }
+
+    /// The clock of waits, keep-alive and announcements.
+    #[allow(dead_code, reason = "what waits is still to come")]
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.policy().clock
     }
 
     /// Tells the operator of something that went wrong beside a request.

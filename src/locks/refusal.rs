@@ -30,6 +30,8 @@ struct Parts {
     bare: bool,
     site: Option<Arc<Site>>,
     source: Option<Arc<StoreError>>,
+    /// The first lock in the way, whole: for whoever waits for it to go, and for nobody to be shown.
+    blocker: Option<Lock>,
 }
 
 /// Where the documents and the endpoint of an application are.
@@ -79,6 +81,8 @@ pub enum RefusalCode {
     LockRequired,
     /// 429: the principal holds as many locks as one may.
     LockQuota,
+    /// 429: as many wait for a lock, or watch locks, as may.
+    TooManyWaiting,
     /// 503: the store holds as many locks as it may.
     StoreFull,
     /// 503: the store is down, or too slow.
@@ -101,7 +105,7 @@ impl RefusalCode {
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Unprocessable => StatusCode::UNPROCESSABLE_ENTITY,
             Self::LockRequired => StatusCode::PRECONDITION_REQUIRED,
-            Self::LockQuota => StatusCode::TOO_MANY_REQUESTS,
+            Self::LockQuota | Self::TooManyWaiting => StatusCode::TOO_MANY_REQUESTS,
             Self::StoreFull | Self::StoreUnavailable => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
@@ -127,6 +131,7 @@ impl RefusalCode {
             Self::Unprocessable => "unprocessable",
             Self::LockRequired => "lock_required",
             Self::LockQuota => "lock_quota",
+            Self::TooManyWaiting => "too_many_waiting",
             Self::StoreFull => "store_full",
             Self::StoreUnavailable => "store_unavailable",
         }
@@ -244,6 +249,12 @@ impl Refusal {
         self.0.source.as_deref()
     }
 
+    /// The first lock in the way, also where the caller may not see it. It has to go before anything can come of asking again.
+    #[allow(dead_code, reason = "what waits is still to come")]
+    pub(crate) fn blocker(&self) -> Option<&Lock> {
+        self.0.blocker.as_ref()
+    }
+
     /// The same refusal about `resource`.
     #[must_use]
     pub fn about(mut self, resource: &ResourceKey<'_>) -> Self {
@@ -323,6 +334,7 @@ impl Locks {
             retry_after: retry_after(blockers),
             bare,
             site: self.policy().site.clone(),
+            blocker: blockers.first().cloned(),
             ..Parts::of(code)
         }))
     }
@@ -375,6 +387,7 @@ impl Parts {
             bare: false,
             site: None,
             source: None,
+            blocker: None,
         }
     }
 
@@ -457,6 +470,7 @@ impl fmt::Display for Refusal {
                 Ok(())
             }
             RefusalCode::LockQuota => f.write_str("You hold as many locks as one may; release one first."),
+            RefusalCode::TooManyWaiting => f.write_str("As many are waiting as may; try again later."),
             RefusalCode::StoreFull => f.write_str("There are as many locks as the store takes."),
             RefusalCode::StoreUnavailable => {
                 f.write_str("The lock store cannot be asked at the moment, so nothing is written.")

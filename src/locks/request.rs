@@ -35,6 +35,7 @@ pub struct LockRequest {
     pub(super) lifetime: Asked,
     pub(super) replaces: Vec<Replace>,
     pub(super) drain: Option<Duration>,
+    pub(super) waiting: Option<Duration>,
     pub(super) within: Option<WriteId>,
 }
 
@@ -92,6 +93,7 @@ impl LockRequest {
             lifetime: Asked::Default,
             replaces: Vec::new(),
             drain: None,
+            waiting: None,
             within: None,
         }
     }
@@ -195,6 +197,13 @@ impl LockRequest {
     /// How long to wait for writes in flight; zero is not at all.
     pub fn draining(mut self, drain: Duration) -> Self {
         self.drain = Some(drain);
+        self
+    }
+
+    /// Waits up to so long for locks in the way to go, in line: who came first for a resource is served first. Over HTTP a
+    /// client says so by `Prefer: wait=n`.
+    pub fn waiting(mut self, patience: Duration) -> Self {
+        self.waiting = Some(patience);
         self
     }
 

@@ -9,6 +9,7 @@ mod destination;
 mod effects;
 mod error;
 mod methods;
+mod prefer;
 mod resolve;
 mod view;
 
@@ -20,6 +21,7 @@ pub use self::{
     effects::{MAX_TARGETS, Targets, gone, targets},
     error::RequestError,
     methods::MethodRules,
+    prefer::{LockPreference, Preferences},
     resolve::{Ask, IntoKeys, ResolveFn, ResolveTargets, Resolved, Role},
     view::RequestView,
 };
