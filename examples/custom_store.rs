@@ -173,7 +173,7 @@ impl LockStore for ListStore {
             async move {
                 loop {
                     match events.recv().await {
-                        Ok(event) if concerns(&event).is_none_or(|lock| fits(lock)) => return Some((Ok(event), events)),
+                        Ok(event) if event.lock().is_none_or(|lock| fits(lock)) => return Some((Ok(event), events)),
                         Ok(_) => {}
                         // Too slow: read the state again.
                         Err(RecvError::Lagged(_)) => return Some((Ok(LockEvent::Synced), events)),
@@ -183,14 +183,6 @@ impl LockStore for ListStore {
             }
         });
         Watch::new(stream::iter([Ok(LockEvent::Synced)]).chain(events))
-    }
-}
-
-fn concerns(event: &LockEvent) -> Option<&Lock> {
-    match event {
-        LockEvent::Granted(lock) | LockEvent::Refreshed(lock) | LockEvent::Breaking(lock) => Some(lock),
-        LockEvent::Ended { lock, .. } => Some(lock),
-        _ => None,
     }
 }
 
@@ -454,7 +446,8 @@ impl State {
         lock.expires_at = earlier(lock.expires_at, lock.last_end);
         lock.breaking = Some(broken(actor, reason));
         let seen = lock.seen(now);
-        self.news.push(LockEvent::Breaking(seen.clone()));
+        let actor = actor.cloned();
+        self.news.push(LockEvent::Breaking { lock: seen.clone(), actor, reason: Some(reason.into()) });
         Released::Breaking(seen)
     }
 

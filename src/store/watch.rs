@@ -22,8 +22,15 @@ pub enum LockEvent {
     Granted(Lock),
     /// It lives on.
     Refreshed(Lock),
-    /// A break with a grace period has begun.
-    Breaking(Lock),
+    /// A break with a grace period has begun, or was shortened.
+    Breaking {
+        /// The lock, which ends when the grace does.
+        lock: Lock,
+        /// Who breaks it.
+        actor: Option<Principal>,
+        /// Why, in their words.
+        reason: Option<std::sync::Arc<str>>,
+    },
     /// It has ended. Stores expire lazily and need not say [`LostCause::Expired`]: who waits times that itself.
     Ended {
         /// The lock as it was.
@@ -61,6 +68,19 @@ impl Stream for Watch {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         self.0.as_mut().poll_next(cx)
+    }
+}
+
+impl LockEvent {
+    /// The lock that it happened to; none for [`LockEvent::Synced`].
+    #[must_use]
+    pub const fn lock(&self) -> Option<&Lock> {
+        match self {
+            Self::Synced => None,
+            Self::Granted(lock) | Self::Refreshed(lock) | Self::Breaking { lock, .. } | Self::Ended { lock, .. } => {
+                Some(lock)
+            }
+        }
     }
 }
 

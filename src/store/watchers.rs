@@ -18,7 +18,7 @@ use futures_core::Stream;
 use parking_lot::Mutex;
 
 use crate::{
-    lock::{Lock, LockId, LockKind, Principal, ResourceKey},
+    lock::{LockId, LockKind, Principal, ResourceKey},
     store::{LockEvent, LockQuery, Select, StoreError, StoreErrorKind, Watch},
 };
 
@@ -197,11 +197,7 @@ impl Watchers {
 
 impl Watcher {
     fn wants(&self, event: &LockEvent) -> bool {
-        let lock: &Lock = match event {
-            LockEvent::Synced => return true,
-            LockEvent::Granted(lock) | LockEvent::Refreshed(lock) | LockEvent::Breaking(lock) => lock,
-            LockEvent::Ended { lock, .. } => lock,
-        };
+        let Some(lock) = event.lock() else { return true };
         let mut query = LockQuery::new(match &self.select {
             Selected::Covering(key) => Select::Covering(key.borrowed()),
             Selected::AtOrBelow(key) => Select::AtOrBelow(key.borrowed()),

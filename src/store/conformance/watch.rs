@@ -32,7 +32,13 @@ pub async fn it_tells_what_happens<F: Fixture>(fixture: &F) {
     let id = lock.lock.id();
     assert!(matches!(next(&mut watch).await, LockEvent::Granted(lock) if lock.id() == id), "a grant is told");
     assert!(matches!(next(&mut watch).await, LockEvent::Refreshed(lock) if lock.id() == id), "a refresh is told");
-    assert!(matches!(next(&mut watch).await, LockEvent::Breaking(lock) if lock.id() == id), "a break that begins is told");
+    match next(&mut watch).await {
+        LockEvent::Breaking { lock, actor, reason } => {
+            assert_eq!(lock.id(), id, "a break that begins is told");
+            assert_eq!((actor, reason.as_deref()), (principal(BOB), Some("because")), "by whom, and in what words");
+        }
+        other => panic!("a break that begins is told, not {other:?}"),
+    }
     match next(&mut watch).await {
         LockEvent::Ended { lock, .. } => assert_eq!(lock.id(), id, "an end is told"),
         other => panic!("an end is told, not {other:?}"),

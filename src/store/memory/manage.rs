@@ -167,12 +167,13 @@ impl Edit<'_> {
         // Who breaks it a second time may shorten the grace, and never lengthens it.
         record.life_end = earlier(record.life_end, Some(deadline));
         record.expires_at = earlier(record.expires_at, record.life_end);
+        let (actor, reason) = (breaker.actor.clone(), Some(breaker.reason.clone()));
         record.stage = Stage::Breaking(Box::new(breaker));
         let ends = record.expires_at;
         self.table.requeue(slot, ends);
         self.put(slot, before);
         let lock = self.snapshot(slot)?;
-        self.tell(|| LockEvent::Breaking(lock.clone()));
+        self.tell(|| LockEvent::Breaking { lock: lock.clone(), actor, reason });
         Some(lock)
     }
 

@@ -232,7 +232,7 @@ impl Core {
         let event = match column::<i16>(row, 1)? {
             1 => LockEvent::Granted(lock),
             2 => LockEvent::Refreshed(lock),
-            3 => LockEvent::Breaking(lock),
+            3 => LockEvent::Breaking { lock, actor: text(11)?.map(Principal::new), reason: text(12)?.map(Arc::from) },
             _ => LockEvent::Ended {
                 lock,
                 cause: match column::<Option<i16>>(row, 10)? {

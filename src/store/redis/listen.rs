@@ -179,7 +179,7 @@ fn event(text: &[u8], lease: Duration) -> Result<LockEvent, StoreError> {
     Ok(match kind {
         b'g' => LockEvent::Granted(lock),
         b'r' => LockEvent::Refreshed(lock),
-        b'b' => LockEvent::Breaking(lock),
+        b'b' => LockEvent::Breaking { lock, actor, reason },
         b'e' => LockEvent::Ended { lock, cause: cause(letter)?, actor, reason },
         _ => return Err(incompatible("an event of another kind")),
     })

@@ -78,9 +78,10 @@ impl State {
         let lock = &mut self.locks[at];
         lock.cap = earlier(lock.cap, Some(now.after(grace)));
         lock.expires_at = earlier(lock.expires_at, lock.cap);
+        let (actor, reason) = (ending.actor.clone(), ending.reason.clone());
         lock.breaking = Some(ending);
         let lock = self.snapshot(&self.locks[at], now);
-        self.tell(&LockEvent::Breaking(lock.clone()));
+        self.tell(&LockEvent::Breaking { lock: lock.clone(), actor, reason });
         Released::Breaking(lock)
     }
 

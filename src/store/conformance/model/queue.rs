@@ -51,11 +51,7 @@ impl Queue {
 
     /// Takes an event if it is wanted.
     pub(super) fn offer(&self, event: &LockEvent) {
-        let lock = match event {
-            LockEvent::Granted(lock) | LockEvent::Refreshed(lock) | LockEvent::Breaking(lock) => lock,
-            LockEvent::Ended { lock, .. } => lock,
-            LockEvent::Synced => return,
-        };
+        let Some(lock) = event.lock() else { return };
         let mut query = LockQuery::new(self.wanted.select.clone());
         query.principal = self.wanted.principal.as_ref().map(Option::as_ref);
         query.kind = self.wanted.kind.as_ref();

@@ -166,7 +166,7 @@ fn a_watcher_hears_of_what_fits_in_order_and_of_gaps() {
     let _ = bench.release(&lock.token, "ann");
     assert_eq!(next(&mut watch), Some(LockEvent::Granted(granted)));
     assert!(matches!(next(&mut watch), Some(LockEvent::Refreshed(_))));
-    assert!(matches!(next(&mut watch), Some(LockEvent::Breaking(_))));
+    assert!(matches!(next(&mut watch), Some(LockEvent::Breaking { .. })));
     assert!(matches!(next(&mut watch), Some(LockEvent::Ended { cause: LostCause::Released, .. })));
     assert_eq!(next(&mut watch), None);
     for at in 0..300 {

@@ -150,7 +150,7 @@ BEGIN
       _row.expires := _lock.expires;
       _row.life_end := _lock.life_end;
       _row.code := 4;
-      PERFORM @.tell_1(3, _now, _row.in_use, _lock, NULL, NULL, NULL);
+      PERFORM @.tell_1(3, _now, _row.in_use, _lock, NULL, _who, _reason);
     END IF;
   END IF;
   RETURN NEXT _row;
