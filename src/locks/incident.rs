@@ -23,6 +23,11 @@ pub enum Incident<'a> {
         /// What the store said.
         error: &'a StoreError,
     },
+    /// The locks that a write answered for could not be renewed or ended after it, as was asked; they end when they expire.
+    NotAfterWrite {
+        /// What the store said.
+        error: &'a StoreError,
+    },
     /// A lock granted to a caller who had left could not be ended; it will expire.
     UndoFailed {
         /// What the store said.
@@ -35,6 +40,7 @@ impl fmt::Display for Incident<'_> {
         match self {
             Self::AdmittedUnchecked { path, error } => write!(f, "write to {path} let through unchecked: {error}"),
             Self::LocksLeft { path, error } => write!(f, "{path} is gone, its locks are not: {error}"),
+            Self::NotAfterWrite { error } => write!(f, "the locks of a write are as they were before it: {error}"),
             Self::UndoFailed { error } => write!(f, "a lock nobody waits for any more is left: {error}"),
         }
     }

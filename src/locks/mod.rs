@@ -14,6 +14,7 @@ mod guard;
 mod incident;
 mod limits;
 mod manage;
+mod own;
 mod refusal;
 mod request;
 mod view;
@@ -21,6 +22,7 @@ mod view;
 use std::{fmt, sync::Arc};
 
 use self::builder::Policy;
+pub(crate) use self::own::OwnLocks;
 pub use self::{
     acquire::Granted,
     admit::{Demand, Judgement, PendingVerdict},

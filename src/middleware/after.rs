@@ -1,6 +1,6 @@
-//! `After`: what is to be done once an admitted write has succeeded.
+//! `After`: what is to be done once an admitted write has been answered.
 
-use http::{Request, StatusCode};
+use http::{HeaderMap, HeaderValue, Request, StatusCode};
 
 use super::{
     Admission,
@@ -8,15 +8,18 @@ use super::{
 };
 use crate::{
     lock::{Gone, Lock},
-    locks::{Incident, Locks},
-    request::RequestView,
+    locks::{Incident, Locks, OwnLocks},
+    request::{LockPreference, Preferences, RequestView},
     store::{Admitted, StoreError, StoreFuture, WriteId},
 };
 
-/// Ends the locks of what is gone.
+/// Ends the locks of what is gone; renews or ends the writer's own, where that is wanted; says which preferences of the
+/// client were heeded (RFC 7240 section 3).
 pub(crate) struct After {
     locks: Locks,
     gone: Vec<Gone<'static>>,
+    own: Option<(OwnLocks, LockPreference)>,
+    applied: Vec<HeaderValue>,
 }
 
 impl After {
@@ -24,7 +27,11 @@ impl After {
     /// unlocked DELETE has no second trip.
     pub(crate) fn of(locks: &Locks, answered: &[Lock], gone: Vec<Gone<'static>>) -> Option<Box<Self>> {
         let seen = gone.iter().any(|gone| answered.iter().any(|lock| gone.takes(lock.root())));
-        seen.then(|| Box::new(Self { locks: locks.clone(), gone }))
+        seen.then(|| Box::new(Self { gone, ..Self::nothing(locks) }))
+    }
+
+    fn nothing(locks: &Locks) -> Self {
+        Self { locks: locks.clone(), gone: Vec::new(), own: None, applied: Vec::new() }
     }
 
     /// Tells that the locks could not be ended. The resources are gone all the same, so the answer stands, and the locks
@@ -54,17 +61,49 @@ impl After {
             }
         }
     }
+
+    /// Says in the head of the answer what was heeded.
+    pub(super) fn mark(&self, headers: &mut HeaderMap) {
+        for applied in &self.applied {
+            headers.append("preference-applied", applied.clone());
+        }
+    }
+
+    /// The locks of what is gone are ended, where the answer says that it is.
+    pub(super) fn start_clearing(&self, status: StatusCode, under: Option<WriteId>) -> Option<StoreFuture<usize>> {
+        (Self::is_due(status) && !self.gone.is_empty()).then(|| self.clear(under))
+    }
+
+    /// The writer's own locks are renewed, whatever the answer: who writes is alive. Or they end, where it has succeeded.
+    pub(super) fn start_own(&self, status: StatusCode) -> Option<StoreFuture<()>> {
+        let (own, wanted) = self.own.as_ref()?;
+        (*wanted == LockPreference::Renew || Self::is_due(status)).then(|| own.apply(&self.locks, *wanted))
+    }
 }
 
-/// What an admitted request takes along, and what is to be done once it has succeeded.
+/// What an admitted request takes along, and what is to be done once it has been answered. `heeded` is what was done for
+/// the client before.
 pub(super) fn prepare<B>(
     request: &mut Request<B>,
     admitted: &Admitted,
     locks: &Locks,
     options: Options,
+    heeded: Option<HeaderValue>,
 ) -> Option<Box<After>> {
     if options.fence == Fence::All || admitted.answered.is_some() {
         request.extensions_mut().insert(Admission::of(admitted));
     }
-    admitted.answered.as_deref().and_then(|answered| After::of(locks, answered, locks.gone_after(RequestView::of(request))))
+    let mut after = heeded.map(|heeded| Box::new(After { applied: vec![heeded], ..After::nothing(locks) }));
+    let Some(answered) = admitted.answered.as_deref() else { return after };
+    let view = RequestView::of(request);
+    if let Some(clearing) = After::of(locks, answered, locks.gone_after(view)) {
+        after.get_or_insert_with(|| Box::new(After::nothing(locks))).gone = clearing.gone;
+    }
+    let asked = Preferences::of(view.headers).lock;
+    if let Some(wanted) = asked.or(options.own) {
+        let after = after.get_or_insert_with(|| Box::new(After::nothing(locks)));
+        after.own = (wanted != LockPreference::Keep).then(|| (OwnLocks::of(locks, view, answered), wanted));
+        after.applied.extend(asked.and_then(|asked| HeaderValue::try_from(format!("lock={asked}")).ok()));
+    }
+    after
 }

@@ -8,7 +8,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
@@ -64,7 +64,7 @@ pin_project! {
         Running { #[pin] future: F, guard: Guard },
         // The store has been asked; the request and the ready service wait.
         Deciding { parked: Box<Parked<S, ReqBody>> },
-        // The service has deleted or moved something, and the locks on it are being ended.
+        // The service has answered, and something is done about locks before that is passed on.
         Clearing { clearing: Box<Clearing<A>> },
         // There is an answer, made before this future was.
         Done { answer: Option<Box<A>> },
@@ -98,10 +98,13 @@ struct Parked<S, ReqBody> {
 }
 
 struct Clearing<A> {
-    cleared: StoreFuture<usize>,
+    cleared: Option<StoreFuture<usize>>,
+    /// What becomes of the writer's own locks, once those of what is gone have ended.
+    own: Option<StoreFuture<()>>,
     after: After,
     /// Held until the locks have ended: nobody is granted what is still being cleared.
     permit: Option<Permit>,
+    status: StatusCode,
     answer: Option<A>,
 }
 
@@ -212,14 +215,18 @@ where
     fn end(self: Pin<&mut Self>, response: S::Response) -> Option<Response<R::Body>> {
         let mut this = self.project();
         let StateProj::Running { guard, .. } = this.state.as_mut().project() else { return None };
-        let response = response.into_response();
+        let mut response = response.into_response();
+        let status = response.status();
         let permit = guard.take_permit();
-        let after = guard.after.take().filter(|_| After::is_due(response.status()));
-        let cleared = after.as_ref().map(|after| after.clear(permit.id()));
+        let after = guard.after.take();
+        let cleared = after.as_ref().and_then(|after| after.start_clearing(status, permit.id()));
+        if let Some(after) = &after {
+            after.mark(response.headers_mut());
+        }
         let (kept, held) = hold(permit, guard.hold);
         let answer = this.responder.pass(response, kept);
-        let (Some(after), Some(cleared)) = (after, cleared) else { return Some(answer) };
-        let clearing = Box::new(Clearing { cleared, after: *after, permit: held, answer: Some(answer) });
+        let Some(after) = after else { return Some(answer) };
+        let clearing = Box::new(Clearing { cleared, own: None, after: *after, permit: held, status, answer: Some(answer) });
         this.state.set(State::Clearing { clearing });
         None
     }
@@ -240,7 +247,7 @@ where
                         Poll::Ready(Some(this.responder.respond(&Refusal::lease_lapsed(), request)))
                     }
                     Ok(admitted) => {
-                        let after = prepare(&mut request, &admitted, &parked.locks, parked.options);
+                        let after = prepare(&mut request, &admitted, &parked.locks, parked.options, None);
                         let guard = Guard { permit: admitted.permit, after, hold: parked.options.hold, lease: Lease::Aged };
                         this.state.set(State::Running { future: service.call(request), guard });
                         Poll::Ready(None)
@@ -252,11 +259,21 @@ where
                 }
             }
             StateProj::Clearing { clearing } => {
-                let cleared = ready!(Pin::new(&mut clearing.cleared).poll(cx));
-                if let Err(error) = cleared {
-                    clearing.after.failed(&error);
+                if let Some(clear) = &mut clearing.cleared {
+                    let cleared = ready!(Pin::new(clear).poll(cx));
+                    if let Err(error) = cleared {
+                        clearing.after.failed(&error);
+                    }
+                    clearing.cleared = None;
                 }
                 drop(clearing.permit.take());
+                if clearing.own.is_none() {
+                    clearing.own = clearing.after.start_own(clearing.status);
+                }
+                if let Some(own) = &mut clearing.own {
+                    // What failed has been told of.
+                    let _told = ready!(Pin::new(own).poll(cx));
+                }
                 Poll::Ready(Some(clearing.answer.take().expect("polled after it had answered")))
             }
             StateProj::Done { answer } => Poll::Ready(Some(*answer.take().expect("polled after it had answered"))),

@@ -8,6 +8,7 @@ use tower_layer::Layer;
 use super::LockService;
 use crate::{
     locks::{Demand, Locks, Refusal},
+    request::LockPreference,
     respond::{Problems, ReadOn, RespondWith, UntilBodyEnds},
 };
 
@@ -28,6 +29,8 @@ pub(super) struct Options {
     pub(super) demand: Demand,
     pub(super) fence: Fence,
     pub(super) hold: Hold,
+    /// What becomes of the writer's own locks where the client does not say; nothing unless set.
+    pub(super) own: Option<LockPreference>,
 }
 
 /// Which requests carry an [`Admission`](super::Admission).
@@ -98,6 +101,23 @@ impl<R> LockLayer<R> {
     /// Costs an allocation a write.
     pub fn fence_all(mut self) -> Self {
         self.options.fence = Fence::All;
+        self
+    }
+
+    /// Starts the lifetime of a lock anew with every write that it answers for, whatever the service answers: who writes is
+    /// alive. Off unless called. A client asks for it by `Prefer: lock=renew`, and out of it by `Prefer: lock=keep`. The
+    /// answer waits for the store to do it; where that fails the answer stands, and the hook hears of it
+    /// ([`Incident::NotAfterWrite`](crate::locks::Incident::NotAfterWrite)).
+    pub fn renew_on_write(mut self) -> Self {
+        self.options.own = Some(LockPreference::Renew);
+        self
+    }
+
+    /// Ends the locks that answered for a write once it has succeeded (2xx, but neither 202 nor 207): for services where one
+    /// write is all that a lock is for. Off unless called. A client asks for it by `Prefer: lock=release`, and out of it by
+    /// `Prefer: lock=keep`. Shared locks of others stay.
+    pub fn release_on_success(mut self) -> Self {
+        self.options.own = Some(LockPreference::Release);
         self
     }
 

@@ -105,7 +105,7 @@ impl<S, R> LockService<S, R> {
                 Decision::Go(permit, None)
             }
             Judgement::Ready(Ok(admitted)) => {
-                let after = prepare(request, &admitted, &self.locks, self.options);
+                let after = prepare(request, &admitted, &self.locks, self.options, None);
                 Decision::Go(admitted.permit, after)
             }
             Judgement::Ready(Err(refusal)) => Decision::Stop(refusal),

@@ -11,7 +11,7 @@ use http::HeaderMap;
 pub struct Preferences {
     /// `wait=n` (section 4.3): for how long, in whole seconds, an answer may be waited for.
     pub wait: Option<Duration>,
-    /// `lock=renew` or `lock=release`: what is to become of the locks that a write answered for. Our own preference.
+    /// `lock=renew`, `lock=release` or `lock=keep`: what is to become of the locks that a write answered for. Our own preference.
     pub lock: Option<LockPreference>,
 }
 
@@ -23,6 +23,8 @@ pub enum LockPreference {
     Renew,
     /// They end, if the write succeeded: it was the last one.
     Release,
+    /// Nothing, whatever the service does otherwise.
+    Keep,
 }
 
 impl LockPreference {
@@ -32,6 +34,7 @@ impl LockPreference {
         match self {
             Self::Renew => "renew",
             Self::Release => "release",
+            Self::Keep => "keep",
         }
     }
 }
@@ -62,6 +65,7 @@ impl Preferences {
                     preferences.lock = match value {
                         "renew" => Some(LockPreference::Renew),
                         "release" => Some(LockPreference::Release),
+                        "keep" => Some(LockPreference::Keep),
                         _ => None,
                     };
                 }
@@ -150,6 +154,7 @@ mod tests {
     fn a_preference_about_locks_is_read() {
         assert_eq!(of(&["lock=renew"]).lock, Some(LockPreference::Renew));
         assert_eq!(of(&["wait=3, lock=\"release\""]).lock, Some(LockPreference::Release));
-        assert_eq!(of(&["lock=keep"]).lock, None);
+        assert_eq!(of(&["lock=keep"]).lock, Some(LockPreference::Keep));
+        assert_eq!(of(&["lock=Renew"]).lock, None);
     }
 }
