@@ -17,7 +17,7 @@ use std::{
 use tokio::task::JoinSet;
 use tower_lock::{
     Depth, LockId, LockKind, LockScope, LockStore, LockToken, MemoryStore, Owner, Principal, ResourceKey,
-    lock::LockParts,
+    lock::{Claim, LockParts},
     store::{Acquire, Acquired, Authority, Lifetime, NewLock, Release, Released, Which},
 };
 
@@ -77,6 +77,7 @@ fn new(path: &str) -> NewLock {
         owner: Owner::id("u-17").named("Legal desk"),
         reason: Some("nightly export".into()),
         client_ref: None,
+        claim: Claim::Made,
     };
     NewLock { parts: Arc::new(parts), token: LockToken::random() }
 }

@@ -292,7 +292,8 @@ impl State {
             return Err(Acquired::Conflict(Conflict { blockers, truncated }));
         }
 
-        let theirs = |lock: &&Held| lock.parts.principal.as_ref() == request.principal;
+        let whose = new.first().and_then(|(parts, _)| parts.principal.as_ref());
+        let theirs = |lock: &&Held| lock.parts.principal.as_ref() == whose;
         if self.locks.iter().filter(stays).filter(theirs).count() + new.len() > request.quota.principal {
             return Err(Acquired::OverQuota(QuotaExceeded::Principal));
         }
@@ -374,6 +375,17 @@ impl State {
                         return Err(Acquired::NotHolder);
                     }
                     (Some(at), LostLock::new(LostCause::Replaced))
+                }
+                Replaces::Own { id } => {
+                    let at = self.by_id(*id).filter(|at| self.locks[*at].breaking.is_none());
+                    let theirs = |at: usize| {
+                        let parts = &self.locks[at].parts;
+                        parts.principal.as_ref() == request.principal && parts.kind != LockKind::Freeze
+                    };
+                    if at.is_some_and(|at| request.principal.is_none() || !theirs(at)) {
+                        return Err(Acquired::NotHolder);
+                    }
+                    (at, LostLock::new(LostCause::Replaced))
                 }
                 Replaces::Broken { id, reason } => (self.by_id(*id), broken(request.principal, reason)),
                 _ => (None, LostLock::new(LostCause::Unknown)),

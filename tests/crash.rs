@@ -23,7 +23,7 @@ use std::{
 
 use tower_lock::{
     MemoryStore,
-    lock::{Depth, LockId, LockKind, LockParts, LockScope, LockToken, Owner, Principal, ResourceKey},
+    lock::{Claim, Depth, LockId, LockKind, LockParts, LockScope, LockToken, Owner, Principal, ResourceKey},
     store::{
         Acquire, Acquired, Authority, LockQuery, LockStore, NewLock, Refresh, Refreshed, Release, Released, Span,
         StoreError, Which,
@@ -55,6 +55,7 @@ fn new(path: &str) -> NewLock {
         owner: Owner::id("ann").named("Ann"),
         reason: Some("load".into()),
         client_ref: None,
+        claim: Claim::Made,
     };
     NewLock { parts: Arc::new(parts), token: LockToken::random() }
 }

@@ -12,7 +12,7 @@ use std::{
 
 use tower_lock::{
     LockStore, MemoryStore, Principal,
-    lock::{Depth, LockId, LockKind, LockParts, LockScope, LockToken, Owner, ResourceKey, Target},
+    lock::{Claim, Depth, LockId, LockKind, LockParts, LockScope, LockToken, Owner, ResourceKey, Target},
     request::Conditions,
     store::{Acquire, Acquired, Authority, NewLock, Release, Replaces, Verdict, Which, Write},
 };
@@ -52,6 +52,7 @@ fn lock(root: ResourceKey<'static>, scope: LockScope, depth: Depth, name: &str) 
         owner: Owner::default(),
         reason: None,
         client_ref: None,
+        claim: Claim::Made,
     };
     NewLock { parts: Arc::new(parts), token: LockToken::random() }
 }

@@ -17,7 +17,9 @@ use std::{
 
 use tower_lock::{
     HolderProof, LockStore, MemoryStore, Principal,
-    lock::{Depth, Lock, LockId, LockKind, LockParts, LockScope, LockToken, Owner, ResourceKey, Target, Timestamp, rules},
+    lock::{
+        Claim, Depth, Lock, LockId, LockKind, LockParts, LockScope, LockToken, Owner, ResourceKey, Target, Timestamp, rules,
+    },
     request::Conditions,
     store::{
         Acquire, Acquired, Admitted, Authority, Clock, Lifetime, LockQuery, ManualClock, NewLock, Refresh, Refreshed,
@@ -255,6 +257,7 @@ fn lock(root: ResourceKey<'static>, scope: LockScope, depth: Depth, name: &str) 
         owner: Owner::default(),
         reason: None,
         client_ref: None,
+        claim: Claim::Made,
     };
     NewLock { parts: Arc::new(parts), token: LockToken::random() }
 }

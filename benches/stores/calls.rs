@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use tower_lock::{
-    lock::{Depth, LockId, LockKind, LockParts, LockScope, LockToken, Owner, Principal, ResourceKey, Target},
+    lock::{Claim, Depth, LockId, LockKind, LockParts, LockScope, LockToken, Owner, Principal, ResourceKey, Target},
     request::Conditions,
     store::{Acquire, Acquired, Authority, Lifetime, LockStore, NewLock, Release, Released, Verdict, Which, Write},
 };
@@ -31,6 +31,7 @@ pub(crate) fn new(root: String) -> NewLock {
         owner: Owner::id("bench").named("A bench"),
         reason: Some("measuring".into()),
         client_ref: None,
+        claim: Claim::Made,
     };
     NewLock { parts: Arc::new(parts), token: LockToken::random() }
 }

@@ -47,6 +47,20 @@ pub enum LockState {
     Pending,
     /// Broken with a grace period that still runs.
     Breaking,
+    /// Granted to a principal who has yet to claim its token: until then it blocks everybody.
+    Offered,
+}
+
+/// Whether the principal of a lock has its token.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Claim {
+    /// It does: the lock was asked for by its principal, or was claimed.
+    #[default]
+    Made,
+    /// Not yet: the lock was handed over to it, and nobody knows the token. It ends as any other does; its principal gets one
+    /// with a token by [replacing](crate::store::Replaces::Own) it.
+    Open,
 }
 
 impl LockScope {
@@ -86,13 +100,14 @@ impl LockKind {
 }
 
 impl LockState {
-    /// `held`, `pending` or `breaking`.
+    /// `held`, `pending`, `breaking` or `offered`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Held => "held",
             Self::Pending => "pending",
             Self::Breaking => "breaking",
+            Self::Offered => "offered",
         }
     }
 }

@@ -20,7 +20,7 @@ pub use self::{
     holder::{HolderClaim, HolderProof, Owner, Principal},
     id::LockId,
     key::{Dots, KeyError, KeyRules, ResourceKey, Separator},
-    kind::{Depth, LockKind, LockScope, LockState, UnknownWord},
+    kind::{Claim, Depth, LockKind, LockScope, LockState, UnknownWord},
     record::{Lock, LockLife, LockParts, LostCause, LostLock},
     target::{Effect, Gone, Membership, Reach, Target},
     time::Timestamp,

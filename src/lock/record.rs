@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use super::{Depth, LockId, LockKind, LockScope, LockState, Owner, Principal, ResourceKey, Timestamp};
+use super::{Claim, Depth, LockId, LockKind, LockScope, LockState, Owner, Principal, ResourceKey, Timestamp};
 
 /// A lock as a store answered it: a snapshot, cheap to clone, without the token.
 #[derive(Clone)]
@@ -32,12 +32,14 @@ pub struct LockParts {
     pub reason: Option<Arc<str>>,
     /// The caller's own public text, at most 1 KiB.
     pub client_ref: Option<Arc<str>>,
+    /// Whether its principal has its token.
+    pub claim: Claim,
 }
 
 /// What changes about a lock while it lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LockLife {
-    /// The stage it is in.
+    /// The stage it is in; [`LockState::Held`] also for one that is on offer ([`LockParts::claim`]).
     pub state: LockState,
     /// When it was granted (when it was announced, while pending).
     pub created_at: Timestamp,
@@ -114,10 +116,19 @@ impl Lock {
         self.parts.client_ref.as_deref()
     }
 
-    /// The stage of its life.
+    /// The stage of its life. A held lock that its principal has yet to claim is [`LockState::Offered`].
     #[must_use]
     pub fn state(&self) -> LockState {
-        self.life.state
+        match (self.life.state, self.parts.claim) {
+            (LockState::Held, Claim::Open) => LockState::Offered,
+            (state, _) => state,
+        }
+    }
+
+    /// Whether its principal has its token.
+    #[must_use]
+    pub fn claim(&self) -> Claim {
+        self.parts.claim
     }
 
     /// When it was granted.

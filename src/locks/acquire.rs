@@ -11,7 +11,7 @@ use super::{
     request::{Replace, Root, RootName},
 };
 use crate::{
-    lock::{KeyError, Lock, LockId, LockKind, LockParts, LockToken, ResourceKey, rules},
+    lock::{Claim, KeyError, Lock, LockId, LockKind, LockParts, LockToken, ResourceKey, rules},
     request::{Ask, RequestError, RequestView, Resolved, Role},
     store::{
         Acquire, Acquired, Authority, Lifetime, NewLock, QuotaExceeded, Release, Replaces, StoreError, StoreErrorKind,
@@ -365,6 +365,7 @@ fn new_locks(caller: &Caller, request: &LockRequest, keys: Vec<ResourceKey<'stat
             owner: owner.clone(),
             reason: reason.clone(),
             client_ref: client_ref.clone(),
+            claim: Claim::Made,
         }),
         token: root.token.unwrap_or_else(LockToken::random),
     };

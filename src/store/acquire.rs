@@ -108,6 +108,14 @@ pub struct NewLock {
 pub enum Replaces<'a> {
     /// One of the caller's own, by its token.
     Held(&'a LockToken),
+    /// One of the caller's own, by its id, without its token: the twin of
+    /// [`Authority::Principal`](super::Authority::Principal). The caller is not anonymous and the lock's own principal, and
+    /// the lock is no freeze, else it is [`Acquired::NotHolder`]. It has to be held, unbroken, up to the grant of what
+    /// replaces it, else it is [`Acquired::Lost`]: of several who replace the same lock one alone is granted.
+    Own {
+        /// Which.
+        id: LockId,
+    },
     /// Somebody else's, broken by one who may.
     Broken {
         /// Which.

@@ -9,10 +9,12 @@ use std::{borrow::Cow, sync::Arc};
 use serde::{Deserialize, Serialize};
 
 use super::{StoreError, StoreErrorKind};
-use crate::lock::{LockId, LockKind, LockParts, LostCause, LostLock, Owner, Principal, ResourceKey, Timestamp};
+use crate::lock::{Claim, LockId, LockKind, LockParts, LostCause, LostLock, Owner, Principal, ResourceKey, Timestamp};
 
 /// The version of the text form.
 const VERSION: u32 = 1;
+/// The word for a lock that its principal has yet to claim.
+const OPEN: &str = "open";
 
 /// The parts of a lock as text.
 pub(in crate::store) fn parts_to_json(parts: &LockParts) -> String {
@@ -30,6 +32,7 @@ pub(in crate::store) fn parts_to_json(parts: &LockParts) -> String {
         owner_xml: parts.owner.xml.as_deref().map(Cow::Borrowed),
         reason: parts.reason.as_deref().map(Cow::Borrowed),
         client_ref: parts.client_ref.as_deref().map(Cow::Borrowed),
+        claim: (parts.claim == Claim::Open).then_some(OPEN.into()),
     })
 }
 
@@ -51,6 +54,11 @@ pub(in crate::store) fn parts_from_json(text: &str) -> Result<LockParts, StoreEr
         owner: Owner { id: id_text, name, xml },
         reason: stored.reason.map(shared),
         client_ref: stored.client_ref.map(shared),
+        claim: match stored.claim.as_deref() {
+            None => Claim::Made,
+            Some(OPEN) => Claim::Open,
+            Some(_) => return Err(StoreError::new(StoreErrorKind::Incompatible, "whether a lock was claimed")),
+        },
     })
 }
 
@@ -133,6 +141,9 @@ struct StoredParts<'a> {
     reason: Option<Cow<'a, str>>,
     #[serde(borrow, skip_serializing_if = "Option::is_none", default)]
     client_ref: Option<Cow<'a, str>>,
+    /// Absent where it was claimed, as in what earlier releases wrote.
+    #[serde(borrow, skip_serializing_if = "Option::is_none", default)]
+    claim: Option<Cow<'a, str>>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -222,6 +233,7 @@ mod tests {
             owner: Owner::id("u-17").named("Legal \\ desk").xml("<D:href>x</D:href>"),
             reason: Some("nightly\u{0}export".into()),
             client_ref: Some("{\"json\":1}".into()),
+            claim: Claim::Open,
         }
     }
 
@@ -236,6 +248,7 @@ mod tests {
             owner: Owner::default(),
             reason: None,
             client_ref: None,
+            claim: Claim::Made,
             ..parts()
         };
         for parts in [parts(), bare] {
@@ -270,6 +283,7 @@ mod tests {
             &good[..good.len() - 1],
             &good.replace("\"v\":1", "\"v\":2"),
             &good.replace("shared", "half"),
+            &good.replace("\"claim\":\"open\"", "\"claim\":\"ajar\""),
             &good.replace("\"/a", "\"a"),
         ] {
             assert_eq!(parts_from_json(text).unwrap_err().kind(), StoreErrorKind::Incompatible, "{text}");

@@ -110,7 +110,7 @@ mod tests {
     use std::{collections::HashSet, sync::Arc};
 
     use super::*;
-    use crate::lock::{Depth, LockKind, LockLife, LockParts, LockScope, LockState, Owner, Timestamp};
+    use crate::lock::{Claim, Depth, LockKind, LockLife, LockParts, LockScope, LockState, Owner, Timestamp};
 
     fn root() -> ResourceKey<'static> {
         ResourceKey::from_canonical("/docs/7")
@@ -131,6 +131,7 @@ mod tests {
             owner: Owner::default(),
             reason: None,
             client_ref: None,
+            claim: Claim::Made,
         };
         let now = Timestamp::from_micros(0);
         let life = LockLife {

@@ -2,7 +2,7 @@
 
 use std::{fs, path::PathBuf};
 
-use tower_lock::lock::{Depth, LockId, LockKind, LockParts, LockScope, Owner, Principal, Target};
+use tower_lock::lock::{Claim, Depth, LockId, LockKind, LockParts, LockScope, Owner, Principal, Target};
 
 use super::{
     audit::{Findings, audit},
@@ -20,6 +20,7 @@ fn held(root: &str, scope: LockScope, granted: u64, until: u64, generation: u64)
         owner: Owner::default(),
         reason: None,
         client_ref: None,
+        claim: Claim::Made,
     };
     Held { parts, generation, asked: granted - 5, granted, until, released: None, lost: None }
 }

@@ -10,7 +10,7 @@ use std::{
 
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
-use tower_lock::lock::{Depth, LockId, LockKind, LockParts, LockScope, LockToken, Owner, Principal, Target};
+use tower_lock::lock::{Claim, Depth, LockId, LockKind, LockParts, LockScope, LockToken, Owner, Principal, Target};
 
 use super::{
     book::{Book, key},
@@ -327,6 +327,7 @@ impl Client {
                         owner: Owner::default(),
                         reason: None,
                         client_ref: None,
+                        claim: Claim::Made,
                     };
                     let lifetime = lifetime * SECOND;
                     let at = self.book.granted(parts, generation, asked, lifetime);

@@ -13,7 +13,7 @@ use std::{
 use tokio::task::JoinSet;
 use tower_lock::{
     Depth, LockKind, LockScope, LockStore,
-    lock::{HolderProof, LockId, LockParts, LockToken, Owner, Principal, Target},
+    lock::{Claim, HolderProof, LockId, LockParts, LockToken, Owner, Principal, Target},
     request::Conditions,
     store::{Acquire, Acquired, Authority, NewLock, Release, StoreError, Verdict, Which, Write},
 };
@@ -65,6 +65,7 @@ async fn contest(store: Arc<dyn LockStore>, at: usize, left: Arc<AtomicU32>, tal
                 owner: Owner::default(),
                 reason: None,
                 client_ref: None,
+                claim: Claim::Made,
             }),
             token: LockToken::random(),
         };

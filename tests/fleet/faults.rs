@@ -15,7 +15,7 @@ use serde_json::json;
 use tokio::task::JoinHandle;
 use tower_lock::{
     LockStore,
-    lock::{Depth, LockId, LockKind, LockParts, LockScope, LockToken, Owner, Principal, Target},
+    lock::{Claim, Depth, LockId, LockKind, LockParts, LockScope, LockToken, Owner, Principal, Target},
     store::LockQuery,
 };
 
@@ -222,6 +222,7 @@ fn parts(user: &str, id: LockId, root: &str) -> LockParts {
         owner: Owner::default(),
         reason: None,
         client_ref: None,
+        claim: Claim::Made,
     }
 }
 

@@ -6,7 +6,8 @@ use tokio_postgres::NoTls;
 use tower_lock::{
     LockStore,
     lock::{
-        Depth, HolderProof, Lock, LockId, LockKind, LockParts, LockScope, LockToken, Owner, Principal, ResourceKey, Target,
+        Claim, Depth, HolderProof, Lock, LockId, LockKind, LockParts, LockScope, LockToken, Owner, Principal, ResourceKey,
+        Target,
     },
     request::Conditions,
     store::{
@@ -51,6 +52,7 @@ pub(crate) fn on(root: ResourceKey<'static>) -> NewLock {
         owner: Owner::default(),
         reason: None,
         client_ref: None,
+        claim: Claim::Made,
     };
     NewLock { parts: Arc::new(parts), token: LockToken::random() }
 }

@@ -5,7 +5,8 @@ use std::{fmt::Debug, future::Future, sync::Arc, time::Duration};
 use tower_lock::{
     LockStore,
     lock::{
-        Depth, HolderProof, Lock, LockId, LockKind, LockParts, LockScope, LockToken, Owner, Principal, ResourceKey, Target,
+        Claim, Depth, HolderProof, Lock, LockId, LockKind, LockParts, LockScope, LockToken, Owner, Principal, ResourceKey,
+        Target,
     },
     request::Conditions,
     store::{
@@ -53,6 +54,7 @@ pub(crate) fn new(root: ResourceKey<'static>) -> NewLock {
         owner: Owner::id("ann"),
         reason: Some("a test".into()),
         client_ref: None,
+        claim: Claim::Made,
     };
     NewLock { parts: Arc::new(parts), token: LockToken::random() }
 }

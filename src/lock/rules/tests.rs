@@ -3,7 +3,7 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 
 use super::*;
-use crate::lock::{LockId, LockLife, LockState, Owner, Timestamp};
+use crate::lock::{Claim, LockId, LockLife, LockState, Owner, Timestamp};
 
 use Depth::{Infinity, Zero};
 use LockScope::{Exclusive, Shared};
@@ -23,6 +23,7 @@ fn parts(root: &str, depth: Depth, scope: LockScope) -> LockParts {
         owner: Owner::default(),
         reason: None,
         client_ref: None,
+        claim: Claim::Made,
     }
 }
 

@@ -172,6 +172,36 @@ pub async fn only_its_holder_replaces_a_lock<F: Fixture>(fixture: &F) {
     Wr::put(BOB, "/a").admitted(&store, "a failed replacement grants nothing").await;
 }
 
+/// A principal replaces a lock of its own without the token, by its id: nobody else does, and it does not get around a break.
+pub async fn its_principal_replaces_a_lock_by_its_id<F: Fixture>(fixture: &F) {
+    let store = fixture.fresh().await;
+    let lock = Ask::exclusive(ANN, "/a").one(&store).await;
+    for who in [BOB, NOBODY] {
+        let stolen = Ask::exclusive(who, "/a").replacing(Swap::Id(lock.lock.id())).go(&store).await;
+        assert_eq!(stolen, Acquired::NotHolder, "an id works for the lock's own principal alone");
+    }
+    let new = Ask::exclusive(ANN, "/a").replacing(Swap::Id(lock.lock.id())).one(&store).await;
+    assert!(new.lock.generation() > lock.lock.generation(), "a replacement has a generation of its own (G6)");
+    assert!(seen(&store, &lock).await.is_none(), "the replaced lock ends in the same step");
+    Wr::put(ANN, "/a").with(&lock).blocked(&store, &[&new], "the old token is gone").await;
+    Wr::put(ANN, "/a").with(&new).admitted(&store, "the new token answers").await;
+    for gone in [lock.lock.id(), LockId::random()] {
+        match Ask::exclusive(ANN, "/b").replacing(Swap::Id(gone)).go(&store).await {
+            Acquired::Lost(lost) => assert_eq!(only(&lost).cause, LostCause::Unknown, "an id proves nothing"),
+            other => panic!("a lock to be replaced that is gone is 412, not {other:?}"),
+        }
+    }
+    let nobodys = Ask::exclusive(NOBODY, "/n").one(&store).await;
+    let stolen = Ask::exclusive(NOBODY, "/n").replacing(Swap::Id(nobodys.lock.id())).go(&store).await;
+    assert_eq!(stolen, Acquired::NotHolder, "nobody in particular owns a lock by its id");
+    let freeze = Ask::exclusive(ANN, "/f").kind(LockKind::Freeze).one(&store).await;
+    let thawed = Ask::exclusive(ANN, "/f").replacing(Swap::Id(freeze.lock.id())).go(&store).await;
+    assert_eq!(thawed, Acquired::NotHolder, "a freeze is removed by a break alone");
+    let _ = new.broken(&store, BOB, fixture.grain() * 100).await;
+    let slipped = Ask::exclusive(ANN, "/a").replacing(Swap::Id(new.lock.id())).go(&store).await;
+    assert!(matches!(slipped, Acquired::Lost(_)), "nobody slips out of a break, not even so: {slipped:?}");
+}
+
 /// Another's lock is replaced by a break, and its holder hears who and why.
 pub async fn a_break_replaces_anothers_lock<F: Fixture>(fixture: &F) {
     let store = fixture.fresh().await;

@@ -4,7 +4,7 @@ use std::{future::Future, pin::pin, sync::Arc, time::Duration};
 
 use crate::{
     lock::{
-        Depth, Effect, HolderProof, Lock, LockId, LockKind, LockParts, LockScope, LockState, LockToken, LostLock,
+        Claim, Depth, Effect, HolderProof, Lock, LockId, LockKind, LockParts, LockScope, LockState, LockToken, LostLock,
         Membership, Owner, Principal, ResourceKey, Target,
     },
     request::{Conditions, RequestView},
@@ -86,6 +86,8 @@ pub(super) struct Ask {
 #[derive(Clone, Copy)]
 pub(super) enum Swap {
     Own(LockToken),
+    /// One's own without its token.
+    Id(LockId),
     Break(LockId),
 }
 
@@ -100,6 +102,7 @@ pub(super) fn parts(who: Who, path: &str, scope: LockScope, depth: Depth) -> Loc
         owner: who.map(Owner::id).unwrap_or_default(),
         reason: Some("conformance".into()),
         client_ref: None,
+        claim: Claim::Made,
     }
 }
 
@@ -205,6 +208,7 @@ impl Ask {
             .iter()
             .map(|swap| match swap {
                 Swap::Own(token) => Replaces::Held(token),
+                Swap::Id(id) => Replaces::Own { id: *id },
                 Swap::Break(id) => Replaces::Broken { id: *id, reason: "because" },
             })
             .collect();

@@ -129,6 +129,7 @@ macro_rules! __conformance_cases {
                 a_lock_changes_scope_in_one_step: Any,
                 one_lock_replaces_several: Any,
                 only_its_holder_replaces_a_lock: Any,
+                its_principal_replaces_a_lock_by_its_id: Any,
                 a_break_replaces_anothers_lock: Any,
                 a_replaced_lock_is_lost_as_replaced: Any,
                 no_drain_is_needed_where_nobody_writes: Any,

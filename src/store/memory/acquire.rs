@@ -12,11 +12,11 @@ use super::{
     durable::settled,
     graveyard::Asker,
     latch::Latch,
-    plan::{Plan, Successor},
-    record::{End, Stage},
+    plan::{Plan, Right, Successor},
+    record::{End, Record, Stage},
 };
 use crate::{
-    lock::{Depth, HolderClaim, LockParts, LostCause, LostLock, Timestamp, TokenDigest},
+    lock::{Depth, HolderClaim, LockKind, LockParts, LostCause, LostLock, Timestamp, TokenDigest},
     store::{Acquire, Acquired, Conflict, NewLock, QuotaExceeded, Replaces, StoreFuture, WriteId},
 };
 
@@ -115,7 +115,7 @@ impl Edit<'_> {
     fn replaced(&mut self, request: &Acquire<'_>) -> Result<Vec<Successor>, Acquired> {
         let mut replaces: Vec<Successor> = Vec::new();
         for replaced in request.replaces {
-            let (slot, end) = match replaced {
+            let (slot, end, right) = match replaced {
                 Replaces::Held(token) => {
                     let digest = self.core.key.digest(token);
                     let slot = self.table.by_token(&digest).filter(|slot| self.replaceable(*slot, Right::Holder));
@@ -129,23 +129,36 @@ impl Edit<'_> {
                     if !its_own {
                         return Err(Acquired::NotHolder);
                     }
-                    (slot, End::Replaced)
+                    (slot, End::Replaced, Right::Holder)
+                }
+                Replaces::Own { id } => {
+                    let slot = self.table.by_id(*id).filter(|slot| self.replaceable(*slot, Right::Own));
+                    let Some(slot) = slot else {
+                        return Err(Acquired::Lost(vec![LostLock::new(LostCause::Unknown)]));
+                    };
+                    let theirs = |record: &Record| {
+                        record.parts.principal.as_ref() == request.principal && record.parts.kind != LockKind::Freeze
+                    };
+                    if request.principal.is_none() || !self.table.records.get(slot).is_some_and(theirs) {
+                        return Err(Acquired::NotHolder);
+                    }
+                    (slot, End::Replaced, Right::Own)
                 }
                 Replaces::Broken { id, reason } => {
                     let slot = self.table.by_id(*id).filter(|slot| self.replaceable(*slot, Right::Break));
                     let Some(slot) = slot else {
                         return Err(Acquired::Lost(vec![LostLock::new(LostCause::Unknown)]));
                     };
-                    (slot, End::Broken(breaker(request.principal, reason)))
+                    (slot, End::Broken(breaker(request.principal, reason)), Right::Break)
                 }
             };
-            replaces.push(Successor { of: self.table.records.id(slot), end });
+            replaces.push(Successor { of: self.table.records.id(slot), end, right });
         }
         Ok(replaces)
     }
 
     /// Whether a lock may be replaced at all: it is granted and lives, and its holder does not slip out of a break.
-    fn replaceable(&mut self, slot: u32, right: Right) -> bool {
+    pub(super) fn replaceable(&mut self, slot: u32, right: Right) -> bool {
         self.living(slot).is_some_and(|record| match record.stage {
             Stage::Pending => false,
             Stage::Held => true,
@@ -261,13 +274,6 @@ impl Edit<'_> {
         // By what the clock shows, not by the store's time: where that stands still the wait must not.
         Step::Wait(plan, latch, writes, self.core.clock.now())
     }
-}
-
-/// By what right a lock is replaced.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Right {
-    Holder,
-    Break,
 }
 
 /// Whether a lock is the one that a request asks for again.

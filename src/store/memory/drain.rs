@@ -15,7 +15,7 @@ use super::{
     plan::Plan,
 };
 use crate::{
-    lock::LostLock,
+    lock::{LostCause, LostLock},
     store::{Acquired, ClockSleep, StoreError, WriteId},
 };
 
@@ -112,6 +112,10 @@ impl Edit<'_> {
         }
         match self.core.registry.as_ref().map(|registry| registry.attach(latch, plan.within)) {
             Some(writes) if !writes.is_empty() => Outcome::Wait(plan, writes),
+            _ if !self.still_there(&plan) => {
+                self.withdraw_all(&plan);
+                Outcome::Answer(Acquired::Lost(vec![LostLock::new(LostCause::Unknown)]))
+            }
             _ => Outcome::Answer(self.carry_out(plan)),
         }
     }

@@ -57,7 +57,7 @@ use crate::lock::Gone;
 ///
 /// ```
 /// use std::sync::Arc;
-/// use tower_lock::{lock::{Depth, LockId, LockKind, LockParts, LockScope, LockToken, Owner, ResourceKey, Target}};
+/// use tower_lock::{lock::{Claim, Depth, LockId, LockKind, LockParts, LockScope, LockToken, Owner, ResourceKey, Target}};
 /// use tower_lock::request::Conditions;
 /// use tower_lock::store::{Acquire, Acquired, LockStore, MemoryStore, NewLock, Verdict, Write};
 ///
@@ -73,6 +73,7 @@ use crate::lock::Gone;
 ///     owner: Owner::default(),
 ///     reason: None,
 ///     client_ref: None,
+///     claim: Claim::Made,
 /// };
 /// let locks = [NewLock { parts: Arc::new(parts), token: LockToken::random() }];
 /// assert!(matches!(store.acquire(&Acquire::new(&locks, None)).await?, Acquired::Granted(_)));
@@ -238,7 +239,7 @@ impl MemoryStoreBuilder {
     ///
     /// ```
     /// # use std::sync::Arc;
-    /// # use tower_lock::{lock::{Depth, LockId, LockKind, LockParts, LockScope, LockToken, Owner, ResourceKey}};
+    /// # use tower_lock::{lock::{Claim, Depth, LockId, LockKind, LockParts, LockScope, LockToken, Owner, ResourceKey}};
     /// use tower_lock::store::{Acquire, Acquired, LockQuery, LockStore, MemoryStore, NewLock};
     ///
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -254,6 +255,7 @@ impl MemoryStoreBuilder {
     /// #     owner: Owner::default(),
     /// #     reason: None,
     /// #     client_ref: None,
+    /// #     claim: Claim::Made,
     /// # };
     /// # let locks = [NewLock { parts: Arc::new(parts), token: LockToken::random() }];
     /// let store = MemoryStore::open(&path)?;

@@ -11,6 +11,17 @@ use crate::{
 pub(super) struct Successor {
     pub(super) of: SlotId,
     pub(super) end: End,
+    pub(super) right: Right,
+}
+
+/// By what right a lock is replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Right {
+    /// Its token.
+    Holder,
+    /// It is of the caller's principal. Such a lock is replaced once.
+    Own,
+    Break,
 }
 
 /// What is to happen once nothing stands in the way any more.
@@ -24,6 +35,12 @@ pub(super) struct Plan {
 }
 
 impl Edit<'_> {
+    /// Whether what only one may replace is there still.
+    pub(super) fn still_there(&mut self, plan: &Plan) -> bool {
+        let mut once = plan.replaces.iter().filter(|successor| successor.right == Right::Own);
+        once.all(|old| self.table.records.has(old.of) && self.replaceable(old.of.slot, Right::Own))
+    }
+
     /// Grants what was planned: the marks become locks, and what they replace ends, in this very step.
     pub(super) fn carry_out(&mut self, plan: Plan) -> Acquired {
         for successor in plan.replaces {

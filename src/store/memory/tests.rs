@@ -10,8 +10,8 @@ use std::{future::Future, sync::Arc, task::Context, time::Duration};
 use super::MemoryStore;
 use crate::{
     lock::{
-        Depth, HolderProof, Lock, LockId, LockKind, LockParts, LockScope, LockToken, LostCause, LostLock, Owner, Principal,
-        ResourceKey, Target,
+        Claim, Depth, HolderProof, Lock, LockId, LockKind, LockParts, LockScope, LockToken, LostCause, LostLock, Owner,
+        Principal, ResourceKey, Target,
     },
     request::Conditions,
     store::{
@@ -49,6 +49,7 @@ fn new(path: &str, scope: LockScope, depth: Depth, principal: &str) -> NewLock {
         owner: Owner::default(),
         reason: None,
         client_ref: None,
+        claim: Claim::Made,
     };
     NewLock { parts: Arc::new(parts), token: LockToken::random() }
 }

@@ -268,7 +268,12 @@ impl Core {
                 7 => {
                     withdraw.open = false;
                     let dead = answers.of(DEAD).map(|row| row.dead().map(|(lost, _)| lost));
-                    return Ok(Acquired::Lost(dead.collect::<Result<_, _>>()?));
+                    let mut lost = dead.collect::<Result<Vec<_>, _>>()?;
+                    // What was to be replaced is gone; of an id nothing is told.
+                    if lost.is_empty() {
+                        lost.push(LostLock::new(LostCause::Unknown));
+                    }
+                    return Ok(Acquired::Lost(lost));
                 }
                 3 => {
                     withdraw.open = false;
@@ -352,6 +357,8 @@ impl Plan {
         for replaced in request.replaces {
             let (token, id, reason) = match replaced {
                 Replaces::Held(token) => (Some(digest(&core.key.digest(token))), Uuid::nil(), None),
+                // No token and no reason.
+                Replaces::Own { id } => (None, id.as_uuid(), None),
                 Replaces::Broken { id, reason } => (None, id.as_uuid(), Some(reason.as_bytes().to_vec())),
             };
             plan.swap_token.push(token);

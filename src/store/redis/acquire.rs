@@ -61,6 +61,7 @@ impl Asked {
         let locks = locks.collect::<Result<Vec<_>, _>>()?;
         let swaps = request.replaces.iter().map(|replaced| match replaced {
             Replaces::Held(token) => Swap { how: b'h', name: *core.key.digest(token).as_bytes(), breaker: String::new() },
+            Replaces::Own { id } => Swap { how: b'o', name: *id.as_uuid().as_bytes(), breaker: String::new() },
             Replaces::Broken { id, reason } => {
                 Swap { how: b'b', name: *id.as_uuid().as_bytes(), breaker: Breaker::text(request.principal, reason) }
             }

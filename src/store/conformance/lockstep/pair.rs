@@ -19,7 +19,7 @@ use super::{
     words::{brief, cause, kind, outcome, own_end, verdict},
 };
 use crate::{
-    lock::{Depth, Gone, HolderProof, Lock, LockId, LockKind, LockScope, LockState, LockToken, Reach, rules},
+    lock::{Claim, Depth, Gone, HolderProof, Lock, LockId, LockKind, LockScope, LockState, LockToken, Reach, rules},
     store::{
         Acquired, Authority, FinalTerm, Lifetime, LockQuery, LockStore, ManualClock, NewLock, Permit, Quota, Refresh,
         Refreshed, Release, Released, Span, StoreFuture, Verdict, Which,
@@ -124,7 +124,8 @@ impl<'f, F: Fixture> Pair<'f, F> {
             in_use: false,
             seen_at: self.hand.clock().now(),
         };
-        Some(Held { lock: Lock::new(new.parts.clone(), life), token: new.token, who: known.ask.who })
+        let who = PEOPLE.into_iter().find(|who| principal(*who) == new.parts.principal).unwrap_or(known.ask.who);
+        Some(Held { lock: Lock::new(new.parts.clone(), life), token: new.token, who })
     }
 
     fn ask(&mut self) -> Ask {
@@ -179,7 +180,11 @@ impl<'f, F: Fixture> Pair<'f, F> {
             }
             4..8 => {
                 if let Some(held) = self.some() {
-                    let own = self.rng.chance(70);
+                    let swap = match self.rng.below(10) {
+                        0..5 => Swap::Own(held.token),
+                        5..7 => Swap::Id(held.lock.id()),
+                        _ => Swap::Break(held.lock.id()),
+                    };
                     // One's own as a rule, on the same root as a rule.
                     if self.rng.chance(80) {
                         let root = held.lock.root().clone();
@@ -190,7 +195,12 @@ impl<'f, F: Fixture> Pair<'f, F> {
                             parts.principal = principal(held.who);
                         });
                     }
-                    ask = ask.replacing(if own { Swap::Own(held.token) } else { Swap::Break(held.lock.id()) });
+                    // Handed over to somebody, who has yet to claim it.
+                    if self.rng.chance(20) {
+                        let heir = self.who();
+                        ask = ask.with(|parts| (parts.principal, parts.claim) = (principal(heir), Claim::Open));
+                    }
+                    ask = ask.replacing(swap);
                 }
             }
             _ => {}
@@ -224,6 +234,12 @@ impl<'f, F: Fixture> Pair<'f, F> {
                     self.remember(&ask);
                     if !ask.replaces.is_empty() {
                         tally.count("replace granted");
+                    }
+                    if ask.replaces.iter().any(|swap| matches!(swap, Swap::Id(_))) {
+                        tally.count("replace by id granted");
+                    }
+                    if locks.iter().any(|lock| lock.state() == LockState::Offered) {
+                        tally.count("offer granted");
                     }
                     if locks.len() > 1 {
                         tally.count("several granted");

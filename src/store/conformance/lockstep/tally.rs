@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 /// Every outcome that a run has to come to, or it proves nothing about it.
-const EXPECTED: [&str; 29] = [
+const EXPECTED: [&str; 31] = [
     "acquire granted",
     "acquire repeated",
     "acquire conflict",
@@ -17,6 +17,8 @@ const EXPECTED: [&str; 29] = [
     "acquire waited: busy",
     "acquire dropped",
     "replace granted",
+    "replace by id granted",
+    "offer granted",
     "several granted",
     "within granted",
     "admit clear",

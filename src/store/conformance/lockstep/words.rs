@@ -24,6 +24,7 @@ pub(super) fn brief(ask: &Ask) -> String {
         .iter()
         .map(|swap| match swap {
             Swap::Own(_) => "own".to_owned(),
+            Swap::Id(id) => format!("own {id}"),
             Swap::Break(id) => format!("break {id}"),
         })
         .collect();

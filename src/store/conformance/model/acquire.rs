@@ -4,7 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use super::state::{Cooling, Ending, Held, Mark, State};
 use crate::{
-    lock::{HolderClaim, Lock, LockId, LockParts, LostCause, LostLock, Timestamp, TokenDigest, TokenKey, rules},
+    lock::{
+        HolderClaim, Lock, LockId, LockKind, LockParts, LostCause, LostLock, Principal, Timestamp, TokenDigest, TokenKey,
+        rules,
+    },
     store::{Acquire, Acquired, Conflict, LockEvent, QuotaExceeded, Replaces},
 };
 
@@ -16,6 +19,8 @@ pub(super) enum Start {
 }
 
 type New = (Arc<LockParts>, TokenDigest);
+/// The locks to be replaced and how they end, and those among them that only one may replace.
+type Replaced = (Vec<(LockId, Ending)>, Vec<LockId>);
 
 impl State {
     pub(super) fn acquire(&mut self, request: &Acquire<'_>, key: &TokenKey, now: Timestamp) -> Start {
@@ -23,7 +28,7 @@ impl State {
         if let Some(answer) = self.used(&new, request, now) {
             return Start::Answer(answer);
         }
-        let replaces = match self.replaced(request, key, now) {
+        let (replaces, once) = match self.replaced(request, key, now) {
             Ok(replaces) => replaces,
             Err(answer) => return Start::Answer(answer),
         };
@@ -31,6 +36,7 @@ impl State {
             serial: self.serial,
             locks: new,
             replaces,
+            once,
             lifetime: request.lifetime,
             quota: request.quota,
             drain: request.drain,
@@ -67,10 +73,17 @@ impl State {
         if self.waits(&self.marks[at]) {
             return None;
         }
+        // What only one may replace has to be there still.
+        let there = |id: &LockId| self.locks.iter().any(|lock| lock.parts.id == *id && lock.breaking.is_none());
+        if !self.marks[at].once.iter().all(there) {
+            self.marks.remove(at);
+            return Some(Acquired::Lost(vec![LostLock::new(LostCause::Unknown)]));
+        }
         let mark = self.marks.remove(at);
         // Its tokens may have been given back while it waited. A lock to be replaced that has ended meanwhile needs no end:
         // the mark kept everybody else out.
-        let used: Vec<LostLock> = mark.locks.iter().filter_map(|(parts, digest)| self.gone(parts, *digest)).collect();
+        let used: Vec<LostLock> =
+            mark.locks.iter().filter_map(|(parts, digest)| self.gone(parts, *digest, parts.principal.as_ref())).collect();
         if !used.is_empty() {
             return Some(Acquired::Lost(used));
         }
@@ -86,8 +99,7 @@ impl State {
         let live = |digest: TokenDigest| self.locks.iter().find(|lock| lock.digest == digest);
         let found: Vec<Option<&Held>> = new.iter().map(|(_, digest)| live(*digest)).collect();
         let same = |old: &LockParts, parts: &LockParts| {
-            old.principal.as_ref() == request.principal
-                && (&old.root, old.scope, old.depth) == (&parts.root, parts.scope, parts.depth)
+            old.principal == parts.principal && (&old.root, old.scope, old.depth) == (&parts.root, parts.scope, parts.depth)
         };
         let repeats = |(lock, (parts, _)): (&Option<&Held>, &New)| lock.is_some_and(|lock| same(&lock.parts, parts));
         // The same acquire, while the first still waits: there is no lock yet to answer with.
@@ -101,7 +113,8 @@ impl State {
             return Some(Acquired::Repeated(found.into_iter().flatten().map(|lock| self.snapshot(lock, now)).collect()));
         }
         let gone = new.iter().zip(&found).filter(|pair| !repeats((pair.1, pair.0)));
-        let lost: Vec<LostLock> = gone.filter_map(|((parts, digest), _)| self.gone(parts, *digest)).collect();
+        let lost: Vec<LostLock> =
+            gone.filter_map(|((parts, digest), _)| self.gone(parts, *digest, request.principal)).collect();
         if !lost.is_empty() {
             return Some(Acquired::Lost(lost));
         }
@@ -117,17 +130,17 @@ impl State {
     }
 
     /// What is known of a proposed token or id that is used up.
-    fn gone(&self, parts: &LockParts, digest: TokenDigest) -> Option<LostLock> {
+    fn gone(&self, parts: &LockParts, digest: TokenDigest, asker: Option<&Principal>) -> Option<LostLock> {
         if self.graves.iter().any(|grave| grave.digest == digest) {
-            return Some(self.lost(digest, parts.principal.as_ref()));
+            return Some(self.lost(digest, asker));
         }
         let id_used = self.graves.iter().filter_map(|grave| grave.parts.as_ref()).any(|dead| dead.id == parts.id);
         id_used.then(|| LostLock::new(LostCause::Unknown))
     }
 
-    fn replaced(&self, request: &Acquire<'_>, key: &TokenKey, now: Timestamp) -> Result<Vec<(LockId, Ending)>, Acquired> {
+    fn replaced(&self, request: &Acquire<'_>, key: &TokenKey, now: Timestamp) -> Result<Replaced, Acquired> {
         let mut replaced = Vec::new();
-        let mut lost = Vec::new();
+        let (mut once, mut lost) = (Vec::new(), Vec::new());
         for replaces in request.replaces {
             match replaces {
                 Replaces::Held(token) => {
@@ -148,6 +161,18 @@ impl State {
                     }
                     replaced.push((lock.parts.id, Ending::by_itself(LostCause::Replaced)));
                 }
+                Replaces::Own { id } => {
+                    let Some(lock) = self.locks.iter().find(|lock| lock.parts.id == *id && lock.breaking.is_none()) else {
+                        lost.push(LostLock::new(LostCause::Unknown));
+                        continue;
+                    };
+                    let theirs = request.principal.is_some() && lock.parts.principal.as_ref() == request.principal;
+                    if !theirs || lock.parts.kind == LockKind::Freeze {
+                        return Err(Acquired::NotHolder);
+                    }
+                    once.push(*id);
+                    replaced.push((*id, Ending::by_itself(LostCause::Replaced)));
+                }
                 Replaces::Broken { id, reason } => {
                     if self.digest_of(*id).is_none() {
                         lost.push(LostLock::new(LostCause::Unknown));
@@ -158,7 +183,7 @@ impl State {
                 }
             }
         }
-        if lost.is_empty() { Ok(replaced) } else { Err(Acquired::Lost(lost)) }
+        if lost.is_empty() { Ok((replaced, once)) } else { Err(Acquired::Lost(lost)) }
     }
 
     fn conflicts(&self, mark: &Mark, limit: usize, now: Timestamp) -> Option<Conflict> {

@@ -60,6 +60,8 @@ pub(super) struct Mark {
     pub(super) serial: u64,
     pub(super) locks: Vec<(Arc<LockParts>, TokenDigest)>,
     pub(super) replaces: Vec<(LockId, Ending)>,
+    /// Those of them that only one may replace.
+    pub(super) once: Vec<LockId>,
     pub(super) lifetime: Lifetime,
     pub(super) quota: Quota,
     pub(super) drain: Duration,

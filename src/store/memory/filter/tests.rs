@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::lock::{Depth, LockId, LockKind, LockScope, Owner};
+use crate::lock::{Claim, Depth, LockId, LockKind, LockScope, Owner};
 
 fn key(path: &str) -> ResourceKey<'static> {
     ResourceKey::from_canonical(path.to_owned())
@@ -18,6 +18,7 @@ fn parts(root: ResourceKey<'static>) -> Arc<LockParts> {
         owner: Owner::default(),
         reason: None,
         client_ref: None,
+        claim: Claim::Made,
     })
 }
 

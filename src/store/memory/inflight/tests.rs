@@ -4,7 +4,7 @@ use std::{
 };
 
 use super::*;
-use crate::lock::{Depth, LockId, LockKind, Owner};
+use crate::lock::{Claim, Depth, LockId, LockKind, Owner};
 
 fn parts(path: &str, scope: LockScope) -> Arc<LockParts> {
     Arc::new(LockParts {
@@ -17,6 +17,7 @@ fn parts(path: &str, scope: LockScope) -> Arc<LockParts> {
         owner: Owner::default(),
         reason: None,
         client_ref: None,
+        claim: Claim::Made,
     })
 }
 

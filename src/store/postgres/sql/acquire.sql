@@ -110,7 +110,8 @@ BEGIN
       WHERE l.space + 0 = _space AND l.id = CASE WHEN _swap_token[_k] IS NULL THEN _swap_id[_k]
         ELSE (SELECT o.id FROM @.locks o WHERE o.space + 0 = _space AND o.token = _swap_token[_k]) END;
     _code := NULL;
-    IF NOT FOUND OR _lock.state = 0 OR (_lock.state = 2 AND _swap_token[_k] IS NOT NULL)
+    -- By a token, or broken for a reason; one of the caller's own by its id has neither.
+    IF NOT FOUND OR _lock.state = 0 OR (_lock.state = 2 AND _swap_reason[_k] IS NULL)
       OR NOT ((_lock.life_end IS NULL OR _lock.life_end > _now) AND (_lock.expires IS NULL OR _lock.expires > _now OR _lock.used))
     THEN
       _code := 7;
@@ -120,6 +121,8 @@ BEGIN
         WHEN 2 THEN _lock.who IS DISTINCT FROM _who
         ELSE false END)
     THEN
+      _code := 8;
+    ELSIF _swap_token[_k] IS NULL AND _swap_reason[_k] IS NULL AND (_lock.frozen OR _who IS NULL OR _lock.who IS DISTINCT FROM _who) THEN
       _code := 8;
     ELSIF _swap_token[_k] IS NOT NULL AND _proof = 3 AND NOT _lock.id = ANY(_proven) THEN
       _code := 11;
@@ -306,7 +309,7 @@ DECLARE
 BEGIN
   FOR _lock IN SELECT l.* FROM @.locks l WHERE l.space + 0 = _space AND l.id = ANY(_swaps) AND l.state <> 0 ORDER BY l.id FOR UPDATE LOOP
     _k := array_position(_swaps, _lock.id);
-    IF _swap_token[_k] IS NULL THEN
+    IF _swap_reason[_k] IS NOT NULL THEN
       PERFORM @.bury_1(_lock, 2, _now, _who, _swap_reason[_k]);
     ELSE
       PERFORM @.bury_1(_lock, 3, _now, NULL, NULL);
@@ -351,8 +354,9 @@ BEGIN
 END $tower_lock$;
 
 -- Makes locks of marks once no write is in the way: here their lives start, and here they get their generations. Outcomes: 0
--- granted, 3 the time is up, 7 a mark was released, 9 writes are in the way still. It has to do with the marks of its own
--- acquire alone: it may come late, after they were withdrawn and others set for the same request.
+-- granted, 3 the time is up, 7 a mark was released or what only one may replace is gone, 9 writes are in the way still. It has
+-- to do with the marks of its own acquire alone: it may come late, after they were withdrawn and others set for the same
+-- request.
 CREATE FUNCTION @.grant_1(_space bigint, _clock bigint, _wait integer, _ended uuid[], _who bytea, _id uuid[], _place bigint[],
   _realm bigint[], _ns bytea[], _path bytea[], _exclusive boolean[], _infinite boolean[], _freeze boolean[], _chain bigint[],
   _chain_end integer[], _low bytea[], _high bytea[], _from bytea[], _to bytea[], _swaps uuid[], _swap_token uuid[],
@@ -413,6 +417,18 @@ BEGIN
     END IF;
     RETURN;
   END IF;
+  -- What only one may replace has to be there still.
+  FOR _k IN 1..cardinality(_swaps) LOOP
+    IF _swap_token[_k] IS NULL AND _swap_reason[_k] IS NULL AND NOT EXISTS (SELECT 1 FROM @.locks l
+      WHERE l.space + 0 = _space AND l.id = _swaps[_k] AND l.state = 1 AND (l.life_end IS NULL OR l.life_end > _now)
+        AND (l.expires IS NULL OR l.expires > _now OR @.used_1(_space, l.id, _now)))
+    THEN
+      DELETE FROM @.locks l WHERE l.space + 0 = _space AND l.id = ANY(_id) AND l.asked = _asked;
+      _row.code := 7;
+      RETURN NEXT _row;
+      RETURN;
+    END IF;
+  END LOOP;
   PERFORM @.swap_1(_space, _now, _swaps, _swap_token, _who, _swap_reason);
   FOR _k IN 1..cardinality(_id) LOOP
     UPDATE @.locks l SET state = 1, asked = NULL, created = _now, expires = least(_now + _span, _now + _total), life_end = _now + _total,

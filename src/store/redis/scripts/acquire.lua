@@ -83,12 +83,16 @@ for at = 1, swaps do
       holds = holds and lock.who == asker
     end
     if not holds then return answer('stranger') end
+  elseif how == 'o' then
+    lock = living(by_id(name), now)
+    if not lock or lock.state ~= 'h' then return answer('lost', '') end
+    if asker == '' or lock.who ~= asker or lock.kind == 'freeze' then return answer('stranger') end
   else
     lock = living(by_id(name), now)
     if not lock or lock.state == 'p' then return answer('lost', '') end
   end
   spared[lock.id] = true
-  replaced[#replaced + 1] = { lock = lock, cause = how == 'h' and 'p' or 'b', breaker = breaker }
+  replaced[#replaced + 1] = { lock = lock, cause = how == 'b' and 'b' or 'p', breaker = breaker }
 end
 
 -- The locks and marks in the way. Ended ones are buried: a clock that steps back must not revive them.

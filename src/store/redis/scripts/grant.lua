@@ -34,12 +34,22 @@ if met(marks, within, now) then
   settle(now)
   return { 'wait' }
 end
+-- What only one may replace has to be there still.
+for at = 3, #ARGV do
+  local how, name = unpackb('>c1c16', ARGV[at])
+  local lock = how == 'o' and living(by_id(name), now)
+  if how == 'o' and (not lock or lock.state ~= 'h') then
+    for _, mark in ipairs(marks) do unlink(mark) end
+    settle(now)
+    return { 'lost', '' }
+  end
+end
 for at = 3, #ARGV do
   local how, name, breaker = unpackb('>c1c16I4c0', ARGV[at])
   local held = how == 'h'
   local lock = living(held and by_token(name) or not held and by_id(name), now)
   -- It may have ended while the marks waited, and then needs no end.
-  if lock and lock.state ~= 'p' then bury(lock, now, held and 'p' or 'b', breaker) end
+  if lock and lock.state ~= 'p' then bury(lock, now, how == 'b' and 'b' or 'p', breaker) end
 end
 local reply = { 'granted', number(now) }
 for _, mark in ipairs(marks) do

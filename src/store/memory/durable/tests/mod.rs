@@ -12,7 +12,7 @@ use self::disks::TestDisk;
 use super::{Settings, file::Disk, ledger::Opened, open::start};
 use crate::{
     lock::{
-        Depth, Gone, HolderProof, Lock, LockId, LockKind, LockParts, LockScope, LockToken, Owner, Principal, Reach,
+        Claim, Depth, Gone, HolderProof, Lock, LockId, LockKind, LockParts, LockScope, LockToken, Owner, Principal, Reach,
         ResourceKey, Target,
     },
     request::Conditions,
@@ -57,6 +57,7 @@ fn new(path: &str, principal: &str) -> NewLock {
         owner: Owner::id(principal),
         reason: None,
         client_ref: None,
+        claim: Claim::Made,
     };
     NewLock { parts: Arc::new(parts), token: LockToken::random() }
 }

@@ -1,7 +1,7 @@
 //! Locks are back after a restart, as they were.
 
 use super::*;
-use crate::lock::{LockState, LostCause};
+use crate::lock::{Claim, LockState, LostCause};
 
 #[test]
 fn everything_about_a_lock_comes_back() {
@@ -16,6 +16,7 @@ fn everything_about_a_lock_comes_back() {
         owner: Owner::id("u-17").named("Legal \\ desk").xml("<D:href>x</D:href>"),
         reason: Some("nightly\u{0}export".into()),
         client_ref: Some("{\"json\":1}".into()),
+        claim: Claim::Open,
     };
     let root = format!("/{}", "x".repeat(8 * 1024 - 1));
     let long = LockParts { root: key(&root), principal: None, ..full.clone() };
