@@ -106,36 +106,17 @@ impl Locks {
         self.authorize_breaks(caller, &request).await?;
 
         let resource = keys[0].clone();
-        let locks = new_locks(caller, &request, keys);
-        let replaces: Vec<Replaces<'_>> = request
-            .replaces
-            .iter()
-            .map(|replace| match replace {
-                Replace::Held(token) => Replaces::Held(token),
-                Replace::Broken { id, reason } => Replaces::Broken { id: *id, reason },
-            })
-            .collect();
         let limits = self.limits();
         let drain = request
             .drain
             .map_or(limits.drain, |drain| if caller.is_application() { drain } else { drain.min(limits.drain) });
-        let acquire = Acquire::new(&locks, caller.principal())
-            .proven_by(&self.policy().proof)
-            .replacing(&replaces)
-            .living(lifetime)
-            .draining(drain)
-            .within_quota(limits.quota())
-            .within(request.within);
-        let answer = match self.store().acquire(&acquire).into_ready() {
-            Ok(answer) => answer,
-            Err(pending) => {
-                let mut undo = Undo::new(self, &request, &locks);
-                let answer = self.answered_within(drain + limits.answer_within, "acquiring a lock", pending).await;
-                // A store that ran out of time may have granted all the same.
-                if answer.is_ok() {
-                    undo.tokens.clear();
-                }
-                answer
+        let (locks, answer) = match self.patience_for(caller, &request) {
+            Some(patience) => self.acquire_in_line(caller, &request, keys, lifetime, drain, patience).await?,
+            None => {
+                self.keep_the_order(caller, &request, &keys).await?;
+                let locks = new_locks(caller, &request, keys);
+                let answer = self.ask(caller, &request, &locks, lifetime, drain).await;
+                (locks, answer)
             }
         };
         let (locks_granted, repeated) = match answer.map_err(|error| self.store_failed(error))? {
@@ -147,6 +128,46 @@ impl Locks {
             }
         };
         Ok(Granted { locks: locks_granted, tokens: locks.iter().map(|lock| lock.token).collect(), repeated, clamped })
+    }
+
+    /// Asks the store for `locks`, waiting up to `drain` for writes in flight. Nothing is left of it if nobody waits for the
+    /// answer any more, or if it comes too late.
+    pub(super) async fn ask(
+        &self,
+        caller: &Caller,
+        request: &LockRequest,
+        locks: &[NewLock],
+        lifetime: Lifetime,
+        drain: Duration,
+    ) -> Result<Acquired, StoreError> {
+        let replaces: Vec<Replaces<'_>> = request
+            .replaces
+            .iter()
+            .map(|replace| match replace {
+                Replace::Held(token) => Replaces::Held(token),
+                Replace::Broken { id, reason } => Replaces::Broken { id: *id, reason },
+            })
+            .collect();
+        let limits = self.limits();
+        let acquire = Acquire::new(locks, caller.principal())
+            .proven_by(&self.policy().proof)
+            .replacing(&replaces)
+            .living(lifetime)
+            .draining(drain)
+            .within_quota(limits.quota())
+            .within(request.within);
+        match self.store().acquire(&acquire).into_ready() {
+            Ok(answer) => answer,
+            Err(pending) => {
+                let mut undo = Undo::new(self, request, locks);
+                let answer = self.answered_within(drain + limits.answer_within, "acquiring a lock", pending).await;
+                // A store that ran out of time may have granted all the same.
+                if answer.is_ok() {
+                    undo.tokens.clear();
+                }
+                answer
+            }
+        }
     }
 
     /// The key of a lock root named in a request or in code, by the same rules as those of a write.
@@ -350,7 +371,7 @@ fn blocked_root<'l>(locks: &'l [NewLock], outcome: &Acquired) -> Option<&'l Reso
     locks.iter().find(meets).map(|lock| &lock.parts.root)
 }
 
-fn new_locks(caller: &Caller, request: &LockRequest, keys: Vec<ResourceKey<'static>>) -> Vec<NewLock> {
+pub(super) fn new_locks(caller: &Caller, request: &LockRequest, keys: Vec<ResourceKey<'static>>) -> Vec<NewLock> {
     let owner = request.owner.clone().unwrap_or_else(|| caller.owner());
     let reason: Option<Arc<str>> = request.reason.as_deref().map(Arc::from);
     let client_ref: Option<Arc<str>> = request.client_ref.as_deref().map(Arc::from);

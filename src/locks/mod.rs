@@ -18,11 +18,14 @@ mod own;
 mod refusal;
 mod request;
 mod view;
+#[allow(dead_code, reason = "the layer and the endpoint are still to wait")]
+mod wait;
 
 use std::{fmt, sync::Arc};
 
-use self::builder::Policy;
 pub(crate) use self::own::OwnLocks;
+#[allow(unused_imports, reason = "the layer and the endpoint are still to wait")]
+pub(crate) use self::wait::{Patience, Waiting};
 pub use self::{
     acquire::Granted,
     admit::{Demand, Judgement, PendingVerdict},
@@ -38,6 +41,7 @@ pub use self::{
     request::LockRequest,
     view::{LockView, LostView},
 };
+use self::{builder::Policy, wait::Room};
 use crate::store::{Clock, LockStore};
 
 /// The hub: a store and the policy over it. A cheap handle, cloned wherever locks are needed.
@@ -63,6 +67,7 @@ pub struct Locks {
 struct Inner {
     store: Arc<dyn LockStore>,
     policy: Policy,
+    room: Room,
 }
 
 impl Locks {
@@ -97,7 +102,6 @@ impl Locks {
     }
 
     /// The clock of waits, keep-alive and announcements.
-    #[allow(dead_code, reason = "what waits is still to come")]
     pub(crate) fn clock(&self) -> &Clock {
         &self.policy().clock
     }
@@ -113,7 +117,8 @@ impl Locks {
     }
 
     fn from_parts(store: Arc<dyn LockStore>, policy: Policy) -> Self {
-        Self { inner: Arc::new(Inner { store, policy }) }
+        let room = Room::new(&policy.limits);
+        Self { inner: Arc::new(Inner { store, policy, room }) }
     }
 }
 

@@ -250,7 +250,6 @@ impl Refusal {
     }
 
     /// The first lock in the way, also where the caller may not see it. It has to go before anything can come of asking again.
-    #[allow(dead_code, reason = "what waits is still to come")]
     pub(crate) fn blocker(&self) -> Option<&Lock> {
         self.0.blocker.as_ref()
     }

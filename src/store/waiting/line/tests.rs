@@ -1,0 +1,1 @@
+//! The order of turns, without a store.

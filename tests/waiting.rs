@@ -1,0 +1,9 @@
+//! Waiting for locks from Rust: in order of arrival, without a lost wake-up, within limits, and without a trace of those
+//! who leave.
+
+mod support;
+
+#[path = "waiting/kit.rs"]
+mod kit;
+#[path = "waiting/order.rs"]
+mod order;
