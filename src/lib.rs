@@ -133,8 +133,8 @@ pub use self::{
     endpoint::{EndpointLayer, LockEndpoint},
     lock::{Depth, HolderProof, KeyRules, Lock, LockId, LockKind, LockScope, LockToken, Owner, Principal, ResourceKey},
     locks::{
-        Access, Action, AuthorizeAsk, Authorizer, Caller, DefaultAuthorizer, Granted, Lifetimes, Limits, LockGuard,
-        LockRequest, Locks, LocksBuilder, Refusal, RefusalCode,
+        Access, Action, Activity, ActivityKind, AuthorizeAsk, Authorizer, Caller, DefaultAuthorizer, Granted, Lifetimes,
+        Limits, LockGuard, LockRequest, LockStats, Locks, LocksBuilder, Refusal, RefusalCode,
     },
     middleware::{Admission, LockLayer, LockService},
     request::{RequestView, ResolveTargets},

@@ -9,6 +9,7 @@ use super::EndpointBody;
 use crate::{
     lock::{Lock, LockId, LockToken},
     locks::{Caller, LockView, Locks, Refusal, RefusalCode},
+    request::RequestView,
     respond::{ResponseBody, render},
 };
 
@@ -74,7 +75,8 @@ fn unstored(mut response: Response<EndpointBody>) -> Response<EndpointBody> {
 
 /// The answer of a refusal, in the form that the client prefers.
 pub(super) fn refused(locks: &Locks, refusal: Refusal, request: &Parts) -> Response<EndpointBody> {
-    let refusal = locks.signed(refusal);
+    let mut refusal = locks.signed(refusal);
+    locks.answered_with(Some(RequestView::from_parts(request)), &mut refusal);
     let mut response = render(&refusal, request);
     if refusal.code() == RefusalCode::UnsupportedMediaType {
         // RFC 9110 section 15.5.16.

@@ -5,7 +5,8 @@ use std::{borrow::Cow, sync::Arc, time::Duration};
 use http::{HeaderMap, Method, Uri, Version};
 
 use super::{
-    Access, Action, AuthorizeAsk, Caller, Incident, LockGuard, LockRequest, Locks, Refusal, RefusalCode,
+    Access, Action, Activity, ActivityKind, AuthorizeAsk, Caller, Incident, LockGuard, LockRequest, Locks, Origin, Refusal,
+    RefusalCode,
     builder::Anonymous,
     limits::{Asked, Clamped},
     request::{Replace, Root, RootName},
@@ -14,8 +15,8 @@ use crate::{
     lock::{Claim, KeyError, Lock, LockId, LockKind, LockParts, LockToken, ResourceKey, rules},
     request::{Ask, RequestError, RequestView, Resolved, Role},
     store::{
-        Acquire, Acquired, Authority, Lifetime, NewLock, QuotaExceeded, Release, Replaces, StoreError, StoreErrorKind,
-        StoreFuture, Which,
+        Acquire, Acquired, Authority, Lifetime, NewLock, QuotaExceeded, Release, Released, Replaces, StoreError,
+        StoreErrorKind, StoreFuture, Which,
     },
 };
 
@@ -92,7 +93,20 @@ impl Locks {
     ///
     /// # Errors
     /// As for [`Locks::acquire`], and 403.
-    pub async fn acquire_for(&self, caller: &Caller, mut request: LockRequest) -> Result<Granted, Refusal> {
+    pub async fn acquire_for(&self, caller: &Caller, request: LockRequest) -> Result<Granted, Refusal> {
+        match self.acquire_asked(caller, request).await {
+            Ok(granted) => {
+                let kind = if granted.is_repeated() { ActivityKind::Repeated } else { ActivityKind::Acquired };
+                for (lock, token) in granted.locks.iter().zip(&granted.tokens) {
+                    self.note(&Activity::new(kind, caller).of(lock).under(token));
+                }
+                Ok(granted)
+            }
+            Err(refusal) => Err(self.noted(caller, refusal)),
+        }
+    }
+
+    async fn acquire_asked(&self, caller: &Caller, mut request: LockRequest) -> Result<Granted, Refusal> {
         if request.namespace.is_none() {
             request.namespace = caller.namespace().map(str::to_owned);
         }
@@ -410,18 +424,26 @@ impl Undo {
 impl Drop for Undo {
     fn drop(&mut self) {
         for token in self.tokens.drain(..) {
-            self.locks.release_behind(token);
+            self.locks.release_behind(token, Behind::Unheard);
         }
     }
+}
+
+/// Whose locks are ended without anybody waiting for it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Behind {
+    /// Those of a guard, or of a request that came to nothing: the hook has heard of them.
+    Granted,
+    /// Those of somebody who left before they were granted: nobody has heard of them.
+    Unheard,
 }
 
 impl Locks {
     /// Ends a lock by its token without anybody waiting for it: at once where the store can, else on the runtime that
     /// this runs on. Where there is none the lock expires.
-    pub(crate) fn release_behind(&self, token: LockToken) {
+    pub(crate) fn release_behind(&self, token: LockToken, whose: Behind) {
         match self.store().release(&Release::new(Which::Token(&token), Authority::Guard)).into_ready() {
-            Ok(Ok(_)) => {}
-            Ok(Err(error)) => self.policy().incident(&Incident::UndoFailed { error: &error }),
+            Ok(answer) => self.released_behind(answer, whose),
             Err(pending) => {
                 let Ok(runtime) = tokio::runtime::Handle::try_current() else {
                     let error = StoreError::new(StoreErrorKind::Other, "no runtime to end a lock on");
@@ -431,11 +453,20 @@ impl Locks {
                 let locks = self.clone();
                 runtime.spawn(async move {
                     let limit = locks.limits().answer_within;
-                    if let Err(error) = locks.answered_within(limit, "ending a lock", pending).await {
-                        locks.policy().incident(&Incident::UndoFailed { error: &error });
-                    }
+                    let answer = locks.answered_within(limit, "ending a lock", pending).await;
+                    locks.released_behind(answer, whose);
                 });
             }
+        }
+    }
+
+    fn released_behind(&self, answer: Result<Released, StoreError>, whose: Behind) {
+        match answer {
+            Ok(Released::Released(lock)) if whose == Behind::Granted => {
+                self.note(&Activity::by(ActivityKind::Released, Origin::InProcess, lock.principal()).of(&lock));
+            }
+            Ok(_) => {}
+            Err(error) => self.policy().incident(&Incident::UndoFailed { error: &error }),
         }
     }
 }

@@ -2,7 +2,10 @@
 
 use std::{fmt, sync::Arc};
 
-use super::{Authorizer, DefaultAuthorizer, Incident, Lifetimes, Limits, Locks, incident::IncidentHook, refusal::Site};
+use super::{
+    Activity, Authorizer, DefaultAuthorizer, Incident, Lifetimes, Limits, Locks, activity::ActivityHook,
+    incident::IncidentHook, refusal::Site,
+};
 use crate::{
     lock::{HolderProof, KeyError, KeyRules, LockToken, Owner, Principal},
     request::{Ask, MethodRules, RequestError, RequestView, ResolveFn, ResolveTargets, Resolved},
@@ -41,6 +44,7 @@ pub(crate) struct Policy {
     pub(crate) clock: Clock,
     pub(crate) fail_mode: FailMode,
     pub(crate) incidents: Option<IncidentHook>,
+    pub(crate) activity: Option<ActivityHook>,
     pub(crate) site: Option<Arc<Site>>,
 }
 
@@ -84,6 +88,7 @@ impl LocksBuilder {
             clock: Clock::system(),
             fail_mode: FailMode::Closed,
             incidents: None,
+            activity: None,
             site: None,
         };
         Self { store, policy }
@@ -229,6 +234,32 @@ impl LocksBuilder {
         self
     }
 
+    /// Hears of every acquire, refresh, release, expiry, break and refusal, with who did it and why; see [`Activity`].
+    ///
+    /// The hook is called where it happens, in the middle of a request or of a task, so it must be quick and must not
+    /// panic. A later call replaces the hook of an earlier one. Without one nothing is allocated, and no task runs.
+    ///
+    /// ```
+    /// # use std::sync::{Arc, Mutex};
+    /// # use tower_lock::{LockRequest, Locks, MemoryStore};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let trail = Arc::new(Mutex::new(Vec::new()));
+    /// let log = trail.clone();
+    /// let locks = Locks::builder(MemoryStore::new())
+    ///     .on_activity(move |activity| log.lock().unwrap().push(activity.to_string()))
+    ///     .build();
+    /// locks.acquire(LockRequest::exclusive("/docs/7").principal("ann").reason("nightly export")).await?;
+    /// assert_eq!(trail.lock().unwrap()[..], ["/docs/7: acquired by ann (nightly export)"]);
+    /// # Ok(()) }
+    /// ```
+    pub fn on_activity<F>(mut self, hook: F) -> Self
+    where
+        F: Fn(&Activity<'_>) + Send + Sync + 'static,
+    {
+        self.policy.activity = Some(Arc::new(hook));
+        self
+    }
+
     /// Where clients reach the endpoint (`/locks`, `https://api.example/locks`): refusals then link to it.
     pub fn endpoint_url(mut self, url: impl AsRef<str>) -> Self {
         self.site().endpoint_url = Some(url.as_ref().trim_end_matches('/').to_owned());
@@ -257,6 +288,17 @@ impl LocksBuilder {
 impl Policy {
     pub(crate) fn namespace(&self, request: &RequestView<'_>) -> Result<Option<String>, RequestError> {
         self.namespace.as_ref().map_or(Ok(None), |namespace| namespace(request))
+    }
+
+    /// Whether anybody hears of what happens.
+    pub(crate) fn is_heard(&self) -> bool {
+        self.activity.is_some()
+    }
+
+    pub(crate) fn heard(&self, activity: &Activity<'_>) {
+        if let Some(hook) = &self.activity {
+            hook(activity);
+        }
     }
 
     pub(crate) fn incident(&self, incident: &Incident<'_>) {

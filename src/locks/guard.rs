@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Granted, Locks, Refusal};
+use super::{Granted, Locks, Refusal, acquire::Behind, stats::CountedGuard};
 use crate::lock::{Lock, LockToken};
 
 /// Locks held by the application as long as this lives. Dropping it ends them, whatever their kind, without blocking:
@@ -23,11 +23,13 @@ use crate::lock::{Lock, LockToken};
 pub struct LockGuard {
     locks: Locks,
     held: Option<Granted>,
+    _counted: CountedGuard,
 }
 
 impl LockGuard {
     pub(super) fn new(locks: Locks, held: Granted) -> Self {
-        Self { locks, held: Some(held) }
+        let _counted = CountedGuard::new(locks.clone());
+        Self { locks, held: Some(held), _counted }
     }
 
     /// The only lock, or the first, as it was granted.
@@ -81,7 +83,7 @@ impl Drop for LockGuard {
     fn drop(&mut self) {
         if let Some(held) = self.held.take() {
             for token in held.into_parts().1 {
-                self.locks.release_behind(token);
+                self.locks.release_behind(token, Behind::Granted);
             }
         }
     }

@@ -2,9 +2,9 @@
 
 use std::{borrow::Cow, time::Duration};
 
-use super::{Access, Action, Caller, Locks, Refusal, RefusalCode};
+use super::{Access, Action, Activity, ActivityKind, Caller, Locks, Refusal, RefusalCode};
 use crate::{
-    lock::{HolderProof, Lock, LockId, LockToken, LostCause, ResourceKey},
+    lock::{HolderProof, Lock, LockId, LockState, LockToken, LostCause, ResourceKey},
     store::{Authority, FinalTerm, LockQuery, Refresh, Refreshed, Release, Released, Span, Which},
 };
 
@@ -86,6 +86,18 @@ impl Locks {
     /// # Errors
     /// 400 when no lock is named, 403 when it is not the caller's, 412 when it is gone or does not cover the resource.
     pub async fn refresh_for(&self, caller: &Caller, named: Named, span: Span) -> Result<Refreshment, Refusal> {
+        let token = named.token;
+        match self.refresh_named(caller, named, span).await {
+            Ok(refreshment) => {
+                let activity = Activity::new(ActivityKind::Refreshed, caller).of(&refreshment.lock);
+                self.note(&token.as_ref().map_or(activity, |token| activity.under(token)));
+                Ok(refreshment)
+            }
+            Err(refusal) => Err(self.noted(caller, refusal)),
+        }
+    }
+
+    async fn refresh_named(&self, caller: &Caller, named: Named, span: Span) -> Result<Refreshment, Refusal> {
         if span == Span::For(Duration::ZERO) {
             return Err(Refusal::bad_request("timeout: a lock lives for a second at least"));
         }
@@ -107,6 +119,17 @@ impl Locks {
     /// 400 when no lock is named, 403 when it is not the caller's, 404 when none has this id, 409 when it does not cover
     /// the resource.
     pub async fn release_for(&self, caller: &Caller, named: Named) -> Result<Option<Lock>, Refusal> {
+        match self.release_named(caller, named).await {
+            Ok(Some(lock)) => {
+                self.note(&Activity::new(ActivityKind::Released, caller).of(&lock));
+                Ok(Some(lock))
+            }
+            Ok(None) => Ok(None),
+            Err(refusal) => Err(self.noted(caller, refusal)),
+        }
+    }
+
+    async fn release_named(&self, caller: &Caller, named: Named) -> Result<Option<Lock>, Refusal> {
         let lock = self.one_named(caller, &named, Purpose::Release).await?;
         let authority = self.authority(caller, &lock, Purpose::Release)?;
         let release = Release::new(lock.which(), authority).covering(lock.covering());
@@ -118,6 +141,24 @@ impl Locks {
     /// # Errors
     /// 403 when the caller may not, 404 when there is no such lock that they may see.
     pub async fn break_for(
+        &self,
+        caller: &Caller,
+        id: LockId,
+        reason: &str,
+        grace: Duration,
+    ) -> Result<Option<Lock>, Refusal> {
+        match self.break_named(caller, id, reason, grace).await {
+            Ok(Some(lock)) => {
+                let kind = if lock.state() == LockState::Breaking { ActivityKind::Breaking } else { ActivityKind::Broken };
+                self.note(&Activity::new(kind, caller).of(&lock).because(Some(reason)));
+                Ok(Some(lock))
+            }
+            Ok(None) => Ok(None),
+            Err(refusal) => Err(self.noted(caller, refusal)),
+        }
+    }
+
+    async fn break_named(
         &self,
         caller: &Caller,
         id: LockId,

@@ -5,6 +5,7 @@
 //! compute another key than the rest. What comes out is a granted lock or a [`Refusal`], redacted for whoever asked.
 
 mod acquire;
+mod activity;
 mod admit;
 mod authorize;
 mod builder;
@@ -17,17 +18,21 @@ mod manage;
 mod own;
 mod refusal;
 mod request;
+mod stats;
 mod view;
 #[allow(dead_code, reason = "the layer and the endpoint are still to wait")]
 mod wait;
 
 use std::{fmt, sync::Arc};
 
+#[cfg(feature = "webdav")]
+pub(crate) use self::acquire::Behind;
 pub(crate) use self::own::OwnLocks;
 #[allow(unused_imports, reason = "the layer and the endpoint are still to wait")]
 pub(crate) use self::wait::{Patience, Waiting};
 pub use self::{
     acquire::Granted,
+    activity::{Activity, ActivityKind, Origin},
     admit::{Demand, Judgement, PendingVerdict},
     authorize::{Access, Action, AuthorizeAsk, Authorizer, DefaultAuthorizer},
     builder::LocksBuilder,
@@ -39,9 +44,10 @@ pub use self::{
     manage::{Named, Refreshment},
     refusal::{Refusal, RefusalCode},
     request::LockRequest,
+    stats::{LockStats, RefusalStats},
     view::{LockView, LostView},
 };
-use self::{builder::Policy, wait::Room};
+use self::{builder::Policy, stats::Counters, wait::Room};
 use crate::store::{Clock, LockStore};
 
 /// The hub: a store and the policy over it. A cheap handle, cloned wherever locks are needed.
@@ -68,6 +74,7 @@ struct Inner {
     store: Arc<dyn LockStore>,
     policy: Policy,
     room: Room,
+    counters: Counters,
 }
 
 impl Locks {
@@ -116,9 +123,14 @@ impl Locks {
         &self.inner.policy
     }
 
+    #[inline]
+    pub(crate) fn counters(&self) -> &Counters {
+        &self.inner.counters
+    }
+
     fn from_parts(store: Arc<dyn LockStore>, policy: Policy) -> Self {
         let room = Room::new(&policy.limits);
-        Self { inner: Arc::new(Inner { store, policy, room }) }
+        Self { inner: Arc::new(Inner { store, policy, room, counters: Counters::default() }) }
     }
 }
 

@@ -1,6 +1,6 @@
 //! `Refusal`: why something was not done, already cut down to what the caller may know. Section 7 of the design.
 
-use std::{borrow::Cow, error::Error, fmt, sync::Arc};
+use std::{borrow::Cow, error::Error, fmt, mem, sync::Arc};
 
 use http::StatusCode;
 
@@ -32,6 +32,14 @@ struct Parts {
     source: Option<Arc<StoreError>>,
     /// The first lock in the way, whole: for whoever waits for it to go, and for nobody to be shown.
     blocker: Option<Lock>,
+    told: Told,
+}
+
+/// Whether a refusal has been counted, and the hook told of it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Told {
+    No,
+    Yes,
 }
 
 /// Where the documents and the endpoint of an application are.
@@ -270,6 +278,11 @@ impl Refusal {
         .retry_in(1)
     }
 
+    /// Whether nobody has been told of it yet; from now on somebody has.
+    pub(super) fn tell_once(&mut self) -> bool {
+        mem::replace(&mut self.0.told, Told::Yes) == Told::No
+    }
+
     /// The same refusal, worth trying again after so many seconds.
     #[must_use]
     pub fn retry_in(mut self, seconds: u64) -> Self {
@@ -387,6 +400,7 @@ impl Parts {
             site: None,
             source: None,
             blocker: None,
+            told: Told::No,
         }
     }
 

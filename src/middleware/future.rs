@@ -18,6 +18,7 @@ use super::{
 };
 use crate::{
     locks::{Locks, PendingVerdict, Refusal},
+    request::RequestView,
     respond::Respond,
     store::{Permit, StoreFuture},
 };
@@ -252,7 +253,8 @@ where
                         this.state.set(State::Running { future: service.call(request), guard });
                         Poll::Ready(None)
                     }
-                    Err(refusal) => {
+                    Err(mut refusal) => {
+                        parked.locks.answered_with(Some(RequestView::of(&request)), &mut refusal);
                         drop(service);
                         Poll::Ready(Some(this.responder.respond(&refusal, request)))
                     }

@@ -82,7 +82,7 @@ where
             Decision::Go(permit, after) => {
                 ResponseFuture::guarded(self.inner.call(request), permit, after, self.options.hold, &self.responder)
             }
-            Decision::Stop(refusal) => self.refuse(&refusal, request),
+            Decision::Stop(refusal) => self.refuse(refusal, request),
             Decision::Wait(verdict) => self.wait(verdict, request),
         }
     }
@@ -115,12 +115,13 @@ impl<S, R> LockService<S, R> {
 
     #[cold]
     #[inline(never)]
-    fn refuse<ReqBody, ResBody>(&self, refusal: &Refusal, request: Request<ReqBody>) -> ResponseFuture<S, ReqBody, R>
+    fn refuse<ReqBody, ResBody>(&self, mut refusal: Refusal, request: Request<ReqBody>) -> ResponseFuture<S, ReqBody, R>
     where
         S: Service<Request<ReqBody>, Response = Response<ResBody>>,
         R: Respond<ReqBody, ResBody> + Clone,
     {
-        ResponseFuture::refused(self.responder.respond(refusal, request), &self.responder)
+        self.locks.answered_with(Some(RequestView::of(&request)), &mut refusal);
+        ResponseFuture::refused(self.responder.respond(&refusal, request), &self.responder)
     }
 
     #[cold]

@@ -24,7 +24,11 @@ pub(super) struct Exchange {
 
 impl Exchange {
     pub(super) fn new(locks: Locks, settings: Arc<Settings>, parts: Parts) -> Result<Self, Refusal> {
-        let caller = locks.caller(&RequestView::from_parts(&parts))?;
+        let view = RequestView::from_parts(&parts);
+        let caller = locks.caller(&view).map_err(|mut refusal| {
+            locks.answered_with(Some(view), &mut refusal);
+            refusal
+        })?;
         Ok(Self { locks, settings, parts, caller })
     }
 

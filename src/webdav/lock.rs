@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     lock::{Depth, Lock, LockScope, LockToken, ResourceKey, Target, rules},
-    locks::{Demand, LockRequest, LockView, Locks, Refusal, RefusalCode},
+    locks::{Behind, Demand, LockRequest, LockView, Locks, Refusal, RefusalCode},
     request::Conditions,
     respond::{Precondition, ResponseBody},
     store::{Admitted, Permit, Span, WriteId},
@@ -260,7 +260,7 @@ impl Undo {
 impl Drop for Undo {
     fn drop(&mut self) {
         if let Some(token) = self.token.take() {
-            self.locks.release_behind(token);
+            self.locks.release_behind(token, Behind::Granted);
         }
     }
 }

@@ -5,7 +5,7 @@ use http::Response;
 
 use super::{handler::Inner, xml::XmlError};
 use crate::{
-    locks::{Refusal, RefusalCode},
+    locks::{Caller, Locks, Refusal, RefusalCode},
     respond::{DavView, Format, Precondition, ResponseBody, document, render_as, written},
 };
 
@@ -65,6 +65,11 @@ impl Refused {
     /// One over `precondition`, which failed for these resources.
     pub(super) fn for_all(refusal: Refusal, precondition: Precondition, hrefs: Vec<String>) -> Self {
         Self { refusal, precondition: Some(precondition), hrefs }
+    }
+
+    /// Counts it and tells the hook of it, as it becomes the answer to `caller`.
+    pub(super) fn tell(&mut self, locks: &Locks, caller: &Caller) {
+        locks.note_refusal(caller, &mut self.refusal);
     }
 
     /// The answer, in the form that the client prefers.

@@ -152,7 +152,10 @@ where
     match answer {
         Ok(response) if way == Way::Options => Ok(answer::options(response)),
         Ok(response) => Ok(response),
-        Err(Stop::Refused(refused)) => Ok(refuse(&refused)),
+        Err(Stop::Refused(mut refused)) => {
+            refused.tell(&exchange.locks, &exchange.caller);
+            Ok(refuse(&refused))
+        }
         Err(Stop::Failed(error)) => Err(error),
     }
 }
