@@ -11,6 +11,7 @@ mod clock;
 #[cfg_attr(docsrs, doc(cfg(feature = "conformance")))]
 pub mod conformance;
 mod error;
+mod follow;
 mod future;
 mod manage;
 mod memory;
@@ -44,6 +45,7 @@ pub use self::{
     acquire::{Acquire, Acquired, Conflict, Lifetime, NewLock, Quota, QuotaExceeded, Replaces, Span},
     clock::{Clock, ClockSleep, ManualClock},
     error::{StoreError, StoreErrorKind},
+    follow::{Follow, Followed},
     future::StoreFuture,
     manage::{Authority, FinalTerm, Refresh, Refreshed, Release, Released, Which},
     memory::{MemoryStats, MemoryStore, MemoryStoreBuilder},

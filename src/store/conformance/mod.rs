@@ -208,6 +208,7 @@ macro_rules! __conformance_cases {
                 no_release_is_missed_between_reading_and_waiting: Any,
                 a_slow_reader_is_told_to_read_again: Any,
                 dropped_watches_are_forgotten: Any,
+                who_follows_hears_of_an_expiry_once: Any,
             }
             quota {
                 a_principal_has_so_many_locks: Any,

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use super::{fixture::Fixture, kit::*};
 use crate::{
     lock::LostCause,
-    store::{LockEvent, LockQuery, LockStore, Released, Span, Watch},
+    store::{Follow, Followed, LockEvent, LockQuery, LockStore, ManualClock, Released, Span, Watch},
 };
 
 async fn next(watch: &mut Watch) -> LockEvent {
@@ -140,4 +140,53 @@ pub async fn dropped_watches_are_forgotten<F: Fixture>(fixture: &F) {
         drop(store.watch(&LockQuery::at_or_below(key("/"))));
         Ask::exclusive(ANN, "/a").one(&store).await.end(&store).await;
     }
+}
+
+/// Stores need not tell of what expires. Who follows a lock over any store hears of it all the same: once, and of nothing
+/// else, whatever the store tells when it meets the dead lock later.
+pub async fn who_follows_hears_of_an_expiry_once<F: Fixture>(fixture: &F) {
+    let store: Arc<dyn LockStore> = Arc::new(fixture.fresh().await);
+    let (hand, grain) = (ManualClock::new(), fixture.grain());
+    let lock = Ask::exclusive(ANN, "/a").living(grain * 4).one(&store).await;
+    let broken = Ask::exclusive(ANN, "/b").living(grain * 400).one(&store).await;
+    let mut follows = [
+        Follow::covering(store.clone(), key("/a/b"), 10, hand.clock()),
+        Follow::lock(store.clone(), lock.lock.id(), hand.clock()),
+        Follow::lock(store.clone(), broken.lock.id(), hand.clock()),
+    ];
+    for follow in &mut follows {
+        match told(follow).await {
+            Followed::Now(locks) => assert_eq!(locks.len(), 1, "the state comes first"),
+            other => panic!("the state comes first, not {other:?}"),
+        }
+    }
+    let _breaking = broken.broken(&store, BOB, grain * 4).await;
+    assert!(matches!(told(&mut follows[2]).await, Followed::Event(LockEvent::Breaking { .. })), "a break is told");
+    fixture.advance(grain * 5).await;
+    hand.advance(grain * 5);
+    for (follow, (id, ended)) in follows.iter_mut().zip([
+        (lock.lock.id(), LostCause::Expired),
+        (lock.lock.id(), LostCause::Expired),
+        (broken.lock.id(), LostCause::Broken),
+    ]) {
+        match told(follow).await {
+            Followed::Event(LockEvent::Ended { lock, cause, actor, reason }) => {
+                assert_eq!((lock.id(), cause), (id, ended), "an end is told when its time is up, and why");
+                let whose = if cause == LostCause::Broken { (principal(BOB), Some("because")) } else { (None, None) };
+                assert_eq!((actor, reason.as_deref()), whose, "by whom, and in what words");
+            }
+            other => panic!("an end is told when its time is up, not {other:?}"),
+        }
+    }
+    // Now the store meets the dead locks.
+    let next = Ask::exclusive(BOB, "/a").one(&store).await;
+    Ask::exclusive(BOB, "/b").one(&store).await;
+    match told(&mut follows[0]).await {
+        Followed::Event(LockEvent::Granted(lock)) => assert_eq!(lock.id(), next.lock.id(), "an expiry is told once"),
+        other => panic!("an expiry is told once, and not followed by {other:?}"),
+    }
+}
+
+async fn told(follow: &mut Follow) -> Followed {
+    follow.next().await.unwrap_or_else(|error| panic!("the store failed: {error}"))
 }
