@@ -58,6 +58,7 @@
 //! | generations of grants and permits (G6) | [`generations`], [`races`] |
 //! | dead locks are remembered, told apart, told to their own (G8) | [`release`], [`repeats`], [`life`] |
 //! | tokens: for their principal alone, shown nowhere (G9) | [`secrets`], [`release`], [`life`] |
+//! | waiters in order of arrival, none passed over, no end missed | [`waiting`] |
 //! | quotas apply in the step that grants (G10) | [`quota`] |
 //! | `find` and its pages, hostile keys; `watch` | [`find`], [`watch`] |
 //! | every interleaving, with a history of who held what | [`races`] |
@@ -81,6 +82,7 @@ pub mod repeats;
 mod rng;
 mod run;
 pub mod secrets;
+pub mod waiting;
 pub mod watch;
 
 pub use self::{
@@ -209,6 +211,14 @@ macro_rules! __conformance_cases {
                 a_slow_reader_is_told_to_read_again: Any,
                 dropped_watches_are_forgotten: Any,
                 who_follows_hears_of_an_expiry_once: Any,
+            }
+            waiting {
+                acquires_are_granted_in_order_of_arrival: Any,
+                shared_acquires_go_together_and_pass_nobody: Any,
+                several_roots_never_wait_in_a_circle: Any,
+                no_end_is_missed_between_a_refusal_and_the_wait: Any,
+                the_successor_of_a_replaced_lock_is_waited_for: Any,
+                an_expiry_is_waited_for: Any,
             }
             quota {
                 a_principal_has_so_many_locks: Any,
