@@ -5,5 +5,11 @@ mod support;
 
 #[path = "waiting/kit.rs"]
 mod kit;
+#[path = "waiting/leaving.rs"]
+mod leaving;
 #[path = "waiting/order.rs"]
 mod order;
+#[path = "waiting/outage.rs"]
+mod outage;
+#[path = "waiting/wakeups.rs"]
+mod wakeups;
