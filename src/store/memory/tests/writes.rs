@@ -174,7 +174,7 @@ fn a_watcher_hears_of_what_fits_in_order_and_of_gaps() {
     }
     assert_eq!(next(&mut watch), Some(LockEvent::Synced), "too slow: the state is to be read anew");
     let after = std::iter::from_fn(|| next(&mut watch)).count();
-    assert!(after < 256);
+    assert_eq!(after, 0, "the state shows what happened before it is read");
     drop(watch);
     assert!(!bench.store.core.watchers.any());
 }
@@ -183,7 +183,7 @@ fn a_watcher_hears_of_what_fits_in_order_and_of_gaps() {
 fn watchers_are_bounded_and_end_with_the_store() {
     let store = MemoryStore::new();
     let query = LockQuery::at_or_below(key("/"));
-    let mut watches: Vec<_> = (0..10_000).map(|_| store.watch(&query)).collect();
+    let mut watches: Vec<_> = (0..32_768).map(|_| store.watch(&query)).collect();
     let mut cx = Context::from_waker(std::task::Waker::noop());
     let mut poll = |watch: &mut crate::store::Watch| std::pin::pin!(watch.next()).poll(&mut cx);
     let mut one_more = store.watch(&query);
