@@ -175,6 +175,15 @@ impl Locks {
         gone(request.method, &targets).into_iter().map(owned).collect()
     }
 
+    /// The resources that a write changes, as far as they can be read.
+    pub(crate) fn keys_written(&self, request: RequestView<'_>) -> Vec<ResourceKey<'static>> {
+        let policy = self.policy();
+        let Ok(namespace) = policy.namespace(&request) else { return Vec::new() };
+        let namespace = namespace.map(Cow::Owned);
+        let Ok(targets) = targets(request, &*policy.resolver, namespace.as_ref()) else { return Vec::new() };
+        targets.iter().map(|target| target.key.clone().into_owned()).collect()
+    }
+
     /// The conditions of a request, with a token that came in a way of the application's own.
     pub(crate) fn conditions<'r>(
         &self,

@@ -8,19 +8,20 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use http::{Request, Response, StatusCode};
+use http::{HeaderValue, Request, Response, StatusCode};
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use super::{
     after::{After, prepare},
+    held::{Held, Outcome, Place},
     layer::{Hold, Options},
 };
 use crate::{
     locks::{Locks, PendingVerdict, Refusal},
     request::RequestView,
     respond::Respond,
-    store::{Permit, StoreFuture},
+    store::{Admitted, Permit, StoreFuture},
 };
 
 pin_project! {
@@ -65,12 +66,17 @@ pin_project! {
         Running { #[pin] future: F, guard: Guard },
         // The store has been asked; the request and the ready service wait.
         Deciding { parked: Box<Parked<S, ReqBody>> },
+        // A lock is in the way, and the client would rather wait.
+        Waiting { held: Box<Held<S, ReqBody>> },
         // The service has answered, and something is done about locks before that is passed on.
         Clearing { clearing: Box<Clearing<A>> },
         // There is an answer, made before this future was.
         Done { answer: Option<Box<A>> },
     }
 }
+
+/// What comes of a future whose service does not run: an answer, or nothing yet.
+type Apart<B, E> = Result<Option<Response<B>>, E>;
 
 /// What an admitted write holds while its service runs.
 struct Guard {
@@ -131,6 +137,10 @@ where
         Self { state: State::Done { answer: Some(Box::new(answer)) }, responder: responder.clone() }
     }
 
+    pub(super) fn held(held: Box<Held<S, ReqBody>>, responder: &R) -> Self {
+        Self { state: State::Waiting { held }, responder: responder.clone() }
+    }
+
     pub(super) fn deciding(
         verdict: PendingVerdict,
         request: Request<ReqBody>,
@@ -146,7 +156,7 @@ where
 
 impl<S, ReqBody, R> Future for ResponseFuture<S, ReqBody, R>
 where
-    S: Service<Request<ReqBody>>,
+    S: Service<Request<ReqBody>> + Clone,
     R: Respond<ReqBody, <S::Response as Answer>::Body> + Clone,
     S::Response: Answer,
 {
@@ -188,7 +198,7 @@ where
                         self.as_mut().stop();
                     }
                 }
-            } else if let Some(answer) = ready!(self.as_mut().poll_apart(cx)) {
+            } else if let Some(answer) = ready!(self.as_mut().poll_apart(cx))? {
                 return Poll::Ready(Ok(answer));
             }
         }
@@ -197,7 +207,7 @@ where
 
 impl<S, ReqBody, R> ResponseFuture<S, ReqBody, R>
 where
-    S: Service<Request<ReqBody>>,
+    S: Service<Request<ReqBody>> + Clone,
     R: Respond<ReqBody, <S::Response as Answer>::Body> + Clone,
     S::Response: Answer,
 {
@@ -235,28 +245,44 @@ where
     /// Where the service does not run, or not yet. Nothing is answered where it has been called now.
     #[cold]
     #[inline(never)]
-    fn poll_apart(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Response<R::Body>>> {
-        let mut this = self.project();
+    fn poll_apart(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Apart<R::Body, S::Error>> {
+        let mut this = self.as_mut().project();
         match this.state.as_mut().project() {
-            StateProj::Running { .. } => Poll::Ready(None),
+            StateProj::Running { .. } => Poll::Ready(Ok(None)),
             StateProj::Deciding { parked } => {
                 let verdict = ready!(Pin::new(&mut parked.verdict).poll(cx));
-                let (mut request, mut service) = parked.waiting.take().expect("polled after it had answered");
+                let (request, service) = parked.waiting.take().expect("polled after it had answered");
+                let (locks, options) = (parked.locks.clone(), parked.options);
                 match verdict {
-                    Ok(admitted) if admitted.permit.poll_lapsed(cx).is_ready() => {
-                        drop((admitted, service));
-                        Poll::Ready(Some(this.responder.respond(&Refusal::lease_lapsed(), request)))
+                    Ok(admitted) => Poll::Ready(Ok(self.go(cx, service, request, admitted, (&locks, options), None))),
+                    Err(mut refusal) => match Place::take(&locks, &mut refusal, RequestView::of(&request)) {
+                        Some(place) => {
+                            let unready = service.clone();
+                            drop(service);
+                            let held = Held::new(place, &locks, refusal, request, unready, options);
+                            this.state.set(State::Waiting { held });
+                            Poll::Ready(Ok(None))
+                        }
+                        None => {
+                            locks.answered_with(Some(RequestView::of(&request)), &mut refusal);
+                            drop(service);
+                            Poll::Ready(Ok(Some(this.responder.respond(&refusal, request))))
+                        }
+                    },
+                }
+            }
+            StateProj::Waiting { held } => {
+                let outcome = ready!(held.poll(cx))?;
+                let heeded = held.heeded();
+                match outcome {
+                    Outcome::Go { service, request, admitted, options, locks } => {
+                        Poll::Ready(Ok(self.go(cx, service, request, admitted, (&locks, options), Some(heeded))))
                     }
-                    Ok(admitted) => {
-                        let after = prepare(&mut request, &admitted, &parked.locks, parked.options, None);
-                        let guard = Guard { permit: admitted.permit, after, hold: parked.options.hold, lease: Lease::Aged };
-                        this.state.set(State::Running { future: service.call(request), guard });
-                        Poll::Ready(None)
-                    }
-                    Err(mut refusal) => {
-                        parked.locks.answered_with(Some(RequestView::of(&request)), &mut refusal);
-                        drop(service);
-                        Poll::Ready(Some(this.responder.respond(&refusal, request)))
+                    Outcome::Stop { mut refusal, request, locks } => {
+                        locks.answered_with(Some(RequestView::of(&request)), &mut refusal);
+                        let mut answer = this.responder.respond(&refusal, request);
+                        answer.headers_mut().append("preference-applied", heeded);
+                        Poll::Ready(Ok(Some(answer)))
                     }
                 }
             }
@@ -276,10 +302,31 @@ where
                     // What failed has been told of.
                     let _told = ready!(Pin::new(own).poll(cx));
                 }
-                Poll::Ready(Some(clearing.answer.take().expect("polled after it had answered")))
+                Poll::Ready(Ok(Some(clearing.answer.take().expect("polled after it had answered"))))
             }
-            StateProj::Done { answer } => Poll::Ready(Some(*answer.take().expect("polled after it had answered"))),
+            StateProj::Done { answer } => Poll::Ready(Ok(Some(*answer.take().expect("polled after it had answered")))),
         }
+    }
+
+    /// Calls the service with a write that was admitted some time ago. Answers where its lease has lapsed since.
+    fn go(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        mut service: S,
+        mut request: Request<ReqBody>,
+        admitted: Admitted,
+        (locks, options): (&Locks, Options),
+        heeded: Option<HeaderValue>,
+    ) -> Option<Response<R::Body>> {
+        let mut this = self.project();
+        if admitted.permit.poll_lapsed(cx).is_ready() {
+            drop((admitted, service));
+            return Some(this.responder.respond(&Refusal::lease_lapsed(), request));
+        }
+        let after = prepare(&mut request, &admitted, locks, options, heeded);
+        let guard = Guard { permit: admitted.permit, after, hold: options.hold, lease: Lease::Aged };
+        this.state.set(State::Running { future: service.call(request), guard });
+        None
     }
 }
 
@@ -313,6 +360,7 @@ where
         f.write_str(match &self.state {
             State::Running { .. } => "ResponseFuture(running)",
             State::Deciding { .. } => "ResponseFuture(deciding)",
+            State::Waiting { .. } => "ResponseFuture(waiting)",
             State::Clearing { .. } => "ResponseFuture(clearing)",
             State::Done { .. } => "ResponseFuture(done)",
         })

@@ -32,6 +32,9 @@
 //! - The permit of an admitted write lives until the service has answered or the future is dropped (with
 //!   [`LockLayer::until_body_ends`], until the response's body has ended).
 //! - After a DELETE or MOVE that succeeded, the locks of what is gone end before the answer is passed on.
+//! - A refused write whose client would wait (`Prefer: wait=n`) is held, unread, where that is allowed
+//!   ([`LocksBuilder::allow_waiting`](crate::LocksBuilder::allow_waiting)): it goes on as soon as it may, after the acquires
+//!   that wait for the same resource, or is refused when the time is up. It holds no readiness of the service meanwhile.
 //! - A refused request is dropped unread before the refusal is built. `Expect: 100-continue` gets no 100, and a server
 //!   that drains what has arrived keeps the connection.
 //! - A write whose lease has lapsed is dropped, and answered 503: it must not outlive what guards it.
@@ -39,6 +42,7 @@
 mod admission;
 mod after;
 mod future;
+mod held;
 mod layer;
 mod service;
 

@@ -11,6 +11,7 @@ use tower_service::Service;
 use super::{
     after::{After, prepare},
     future::ResponseFuture,
+    held::{Held, Place},
     layer::{Fence, LockLayer, Options},
 };
 use crate::{
@@ -115,11 +116,18 @@ impl<S, R> LockService<S, R> {
 
     #[cold]
     #[inline(never)]
-    fn refuse<ReqBody, ResBody>(&self, mut refusal: Refusal, request: Request<ReqBody>) -> ResponseFuture<S, ReqBody, R>
+    fn refuse<ReqBody, ResBody>(&mut self, mut refusal: Refusal, request: Request<ReqBody>) -> ResponseFuture<S, ReqBody, R>
     where
-        S: Service<Request<ReqBody>, Response = Response<ResBody>>,
+        S: Service<Request<ReqBody>, Response = Response<ResBody>> + Clone,
         R: Respond<ReqBody, ResBody> + Clone,
     {
+        if let Some(place) = Place::take(&self.locks, &mut refusal, RequestView::of(&request)) {
+            // The readiness is given back, whoever keeps this service while the request waits.
+            let unready = self.inner.clone();
+            self.inner = unready.clone();
+            let held = Held::new(place, &self.locks, refusal, request, unready, self.options);
+            return ResponseFuture::held(held, &self.responder);
+        }
         self.locks.answered_with(Some(RequestView::of(&request)), &mut refusal);
         ResponseFuture::refused(self.responder.respond(&refusal, request), &self.responder)
     }
