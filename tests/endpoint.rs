@@ -18,5 +18,7 @@ mod places;
 mod proposals;
 #[path = "endpoint/refusals.rs"]
 mod refusals;
+#[path = "endpoint/stream.rs"]
+mod stream;
 #[path = "endpoint/verbs.rs"]
 mod verbs;

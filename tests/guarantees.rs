@@ -21,6 +21,7 @@ use tower_lock::{
     Admission, Caller, Depth, KeyRules, Limits, LockLayer, LockRequest, LockScope, Locks, MemoryStore, Owner, Principal,
     ResourceKey,
     lock::Dots,
+    locks::{Broken, Named},
     store::{Clock, LockQuery, ManualClock},
 };
 
@@ -370,7 +371,9 @@ async fn g10_bounded_everything_has_a_limit_and_a_clear_refusal_past_it() {
     let ann = Principal::new("eve");
     for _ in 0..3 {
         for lock in locks.store().find(&LockQuery::at_or_below(ResourceKey::from_canonical("/"))).await.unwrap().locks {
-            locks.break_for(&Caller::application(Some(ann.clone())), lock.id(), "room", Duration::ZERO).await.unwrap();
+            let named = Named::id(lock.id());
+            let broken = locks.break_for(&Caller::application(Some(ann.clone())), named, "room", Duration::ZERO).await;
+            assert!(matches!(broken, Ok(Broken::Ended(_))), "{broken:?}");
         }
         for path in 0..5 {
             drop(locks.acquire(LockRequest::exclusive(format!("/{path}")).principal(format!("p{path}"))).await.unwrap());

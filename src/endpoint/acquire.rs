@@ -17,9 +17,12 @@ use crate::{
     locks::{Caller, Granted, LockRequest, Refusal},
 };
 
+/// An acquire relies on no lock: one that it takes the place of is named in its body.
+const NO_CONDITION: &str = "an acquire is not made under a condition; name a lock that it takes the place of in `replaces`";
+
 /// Acquires a lock on the resource of the path.
 pub(super) async fn one(call: &Call, body: &[u8]) -> Result<Response<EndpointBody>, Refusal> {
-    call.expect_no_conditions()?;
+    call.expect_no_conditions(NO_CONDITION)?;
     let mut input: AcquireInput = input::read(body)?;
     if input.resources.is_some() {
         return Err(Refusal::bad_request("resources: several are acquired by a POST to the list"));
@@ -57,7 +60,7 @@ pub(super) async fn several(call: &Call, body: &[u8]) -> Result<Response<Endpoin
         clamped: Option<bool>,
     }
 
-    call.expect_no_conditions()?;
+    call.expect_no_conditions(NO_CONDITION)?;
     let mut input: AcquireInput = input::read(body)?;
     for (field, given) in [("token", input.token.is_some()), ("lock_id", input.lock_id.is_some())] {
         if given {

@@ -91,13 +91,11 @@ impl Call {
     }
 
     /// Whether the head relies on a lock, where nothing can come of that.
-    pub(super) fn expect_no_conditions(&self) -> Result<(), Refusal> {
+    pub(super) fn expect_no_conditions(&self, why: &str) -> Result<(), Refusal> {
         for name in ["if", "lock-token"] {
             if self.parts.headers.contains_key(name) {
-                return Err(Refusal::bad_request(format!(
-                    "{}: an acquire is not made under a condition; name a lock that it takes the place of in `replaces`",
-                    if name == "if" { "If" } else { "Lock-Token" }
-                )));
+                let name = if name == "if" { "If" } else { "Lock-Token" };
+                return Err(Refusal::bad_request(format!("{name}: {why}")));
             }
         }
         Ok(())

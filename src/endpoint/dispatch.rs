@@ -4,12 +4,14 @@ use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 
 use super::{
-    EndpointBody, acquire,
+    EndpointBody, acquire, actions,
     body::{Media, unread},
     call::Call,
     inspect, manage, reply,
     route::{Target, Verb},
+    stream,
 };
+use crate::respond::prefers_events;
 
 /// Does what is asked.
 pub(super) async fn run(call: Call, body: Bytes, media: Media) -> Response<EndpointBody> {
@@ -17,13 +19,14 @@ pub(super) async fn run(call: Call, body: Bytes, media: Media) -> Response<Endpo
         Verb::Describe => Ok(describe(&call)),
         // A body without a type could be anything, and could come from anywhere.
         verb if media == Media::Unsaid && !body.is_empty() => Err(unread(verb)),
+        Verb::Inspect if prefers_events(&call.parts.headers) => stream::open(&call).await,
         Verb::Inspect => inspect::inspect(&call).await,
         Verb::List => inspect::list(&call).await,
         Verb::Acquire => acquire::one(&call, &body).await,
         Verb::AcquireAll => acquire::several(&call, &body).await,
         Verb::Refresh => manage::refresh(&call, &body).await,
         Verb::Release => manage::release(&call, &body).await,
-        Verb::Act => manage::act(&call, &body, media).await,
+        Verb::Act => actions::act(&call, &body, media).await,
     };
     let response = done.unwrap_or_else(|refusal| reply::refused(&call.locks, refusal, &call.parts));
     reply::finish(response, &call.parts.method)

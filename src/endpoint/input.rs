@@ -120,6 +120,21 @@ pub(super) struct ReleaseAction {
     pub(super) token: Option<Text<LockToken>>,
 }
 
+/// `"action": "break"`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct BreakAction {
+    #[serde(rename = "action")]
+    _action: de::IgnoredAny,
+    #[serde(default, deserialize_with = "field::lock_id")]
+    pub(super) lock_id: Option<Text<LockId>>,
+    #[serde(default, deserialize_with = "field::reason")]
+    pub(super) reason: Option<String>,
+    /// Seconds.
+    #[serde(default, deserialize_with = "field::grace")]
+    pub(super) grace: Option<u64>,
+}
+
 /// How long a lock is to live.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Timeout {
@@ -320,6 +335,6 @@ mod field {
     }
 
     named! {
-        action client_ref depth drain id kind lock_id name owner reason replaces resource resources scope timeout token
+        action client_ref depth drain grace id kind lock_id name owner reason replaces resource resources scope timeout token
     }
 }

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use serde::Serialize;
-use sha2::{Digest, Sha256};
 
 use super::{EndpointBody, call::Call, reply, route};
 use crate::{
@@ -14,10 +13,12 @@ use crate::{
 
 /// What is locked of a resource.
 #[derive(Serialize)]
-struct Inspection<'a> {
-    resource: &'a str,
-    locked: bool,
-    locks: Vec<LockView>,
+pub(super) struct Inspection<'a> {
+    /// None where a lock is looked at rather than a resource.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) resource: Option<&'a str>,
+    pub(super) locked: bool,
+    pub(super) locks: &'a [LockView],
 }
 
 /// The locks that cover the resource, or the one that is named.
@@ -27,35 +28,24 @@ pub(super) async fn inspect(call: &Call) -> Result<Response<EndpointBody>, Refus
         let Some(lock) = call.locks.inspect_id(&caller, id).await? else {
             return Err(Refusal::new(RefusalCode::NoSuchLock, "There is no lock with this id."));
         };
-        let tag = entity_tag("", std::slice::from_ref(&lock));
+        let tag = LockView::tag("", std::slice::from_ref(&lock));
         return Ok(tagged(call, &tag, || reply::json(StatusCode::OK, &lock)));
     }
     let key = call.resource(&caller)?;
     let locks = call.locks.inspect(&caller, &key).await?;
-    let tag = entity_tag(key.path(), &locks);
-    let inspection = Inspection { resource: key.path(), locked: !locks.is_empty(), locks };
+    let tag = LockView::tag(key.path(), &locks);
+    let inspection = Inspection { resource: Some(key.path()), locked: !locks.is_empty(), locks: &locks };
     Ok(tagged(call, &tag, || reply::json(StatusCode::OK, &inspection)))
 }
 
-/// The answer with its tag, or 304 where the client has it already (RFC 9110 section 13.1.2).
+/// The answer with its tag, or 304 where the client has it already (RFC 9110 section 13.1.2). The tag is weak: what counts
+/// down while nothing has happened is left out of it.
 fn tagged(call: &Call, tag: &str, full: impl FnOnce() -> Response<EndpointBody>) -> Response<EndpointBody> {
     let mut response = if is_known(&call.parts.headers, tag) { reply::empty(StatusCode::NOT_MODIFIED) } else { full() };
     if let Ok(tag) = HeaderValue::try_from(format!("W/\"{tag}\"")) {
         response.headers_mut().insert(header::ETAG, tag);
     }
     response
-}
-
-/// The opaque part of a weak tag: weak, for `expires_in` counts down while nothing has happened, and is left out.
-fn entity_tag(resource: &str, locks: &[LockView]) -> String {
-    let mut hash = Sha256::new();
-    hash.update(resource);
-    for lock in locks {
-        let lasting = LockView { expires_in: None, ..lock.clone() };
-        hash.update(b"\n");
-        hash.update(serde_json::to_vec(&lasting).expect("a lock is plain data"));
-    }
-    hash.finalize()[..12].iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Whether `If-None-Match` has the tag, compared as weak ones are. Ours has no comma and no quote in it.

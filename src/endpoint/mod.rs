@@ -69,6 +69,7 @@
 //! guarded routes, [`LockEndpoint::in_front_of`] puts it before them.
 
 mod acquire;
+mod actions;
 mod body;
 mod call;
 mod dispatch;
@@ -79,6 +80,7 @@ mod manage;
 mod reply;
 mod route;
 mod service;
+mod stream;
 
 use bytes::Bytes;
 use http_body_util::Empty;

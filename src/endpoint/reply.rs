@@ -68,7 +68,7 @@ pub(super) fn empty(status: StatusCode) -> Response<EndpointBody> {
     unstored(response)
 }
 
-fn unstored(mut response: Response<EndpointBody>) -> Response<EndpointBody> {
+pub(super) fn unstored(mut response: Response<EndpointBody>) -> Response<EndpointBody> {
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }

@@ -270,6 +270,10 @@ impl Locks {
                 return Err(Refusal::bad_request(format!("{what}: {length} bytes; at most {most}")));
             }
         }
+        let blank = |replace: &Replace| matches!(replace, Replace::Broken { reason, .. } if reason.trim().is_empty());
+        if request.replaces.iter().any(blank) {
+            return Err(Refusal::bad_request("replaces: reason: say why; the holder is told"));
+        }
         if request.kind.as_str().is_empty() {
             return Err(Refusal::bad_request("kind: empty"));
         }

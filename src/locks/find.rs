@@ -66,11 +66,13 @@ impl Locks {
     /// The lock with this id, if it is one of those that `caller` can name: an id of another tenant's names nothing here.
     pub(super) async fn by_id(&self, caller: &Caller, id: LockId) -> Result<Option<Lock>, Refusal> {
         let page = self.found(&LockQuery::id(id).limit(1)).await?;
+        Ok(page.locks.into_iter().next().filter(|lock| self.is_here(caller, lock)))
+    }
+
+    /// Whether `caller` can name `lock` by its id.
+    pub(super) fn is_here(&self, caller: &Caller, lock: &Lock) -> bool {
         // Without a namespace of the request's own, it is the resolver that tells tenants apart, if anything does.
-        let here = |lock: &Lock| {
-            caller.is_application() || self.policy().namespace.is_none() || lock.root().namespace() == caller.namespace()
-        };
-        Ok(page.locks.into_iter().next().filter(here))
+        caller.is_application() || self.policy().namespace.is_none() || lock.root().namespace() == caller.namespace()
     }
 
     /// The locks that `caller` may list, a page at a time: one's own, or all, as the authorizer says.

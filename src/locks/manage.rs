@@ -2,9 +2,9 @@
 
 use std::{borrow::Cow, time::Duration};
 
-use super::{Access, Action, Activity, ActivityKind, Caller, Locks, Refusal, RefusalCode};
+use super::{Activity, ActivityKind, Caller, Locks, Refusal, RefusalCode};
 use crate::{
-    lock::{HolderProof, Lock, LockId, LockState, LockToken, LostCause, ResourceKey},
+    lock::{HolderProof, Lock, LockId, LockToken, LostCause, ResourceKey},
     store::{Authority, FinalTerm, LockQuery, Refresh, Refreshed, Release, Released, Span, Which},
 };
 
@@ -12,9 +12,9 @@ use crate::{
 #[derive(Clone, Debug, Default)]
 #[must_use]
 pub struct Named {
-    token: Option<LockToken>,
-    id: Option<LockId>,
-    resource: Option<ResourceKey<'static>>,
+    pub(super) token: Option<LockToken>,
+    pub(super) id: Option<LockId>,
+    pub(super) resource: Option<ResourceKey<'static>>,
 }
 
 impl Named {
@@ -43,6 +43,12 @@ impl Named {
     /// No lock yet.
     pub fn nothing() -> Self {
         Self::default()
+    }
+}
+
+impl From<LockId> for Named {
+    fn from(id: LockId) -> Self {
+        Self::id(id)
     }
 }
 
@@ -136,48 +142,6 @@ impl Locks {
         self.released(caller, named.resource.as_ref(), &release).await
     }
 
-    /// Breaks the lock with this id on behalf of `caller`, at once or after `grace`; the authorizer decides.
-    ///
-    /// # Errors
-    /// 403 when the caller may not, 404 when there is no such lock that they may see.
-    pub async fn break_for(
-        &self,
-        caller: &Caller,
-        id: LockId,
-        reason: &str,
-        grace: Duration,
-    ) -> Result<Option<Lock>, Refusal> {
-        match self.break_named(caller, id, reason, grace).await {
-            Ok(Some(lock)) => {
-                let kind = if lock.state() == LockState::Breaking { ActivityKind::Breaking } else { ActivityKind::Broken };
-                self.note(&Activity::new(kind, caller).of(&lock).because(Some(reason)));
-                Ok(Some(lock))
-            }
-            Ok(None) => Ok(None),
-            Err(refusal) => Err(self.noted(caller, refusal)),
-        }
-    }
-
-    async fn break_named(
-        &self,
-        caller: &Caller,
-        id: LockId,
-        reason: &str,
-        grace: Duration,
-    ) -> Result<Option<Lock>, Refusal> {
-        if !caller.is_application() {
-            let lock = self.by_id(caller, id).await?.ok_or_else(no_such_lock)?;
-            if self.access(caller, Action::See, &lock) == Access::Denied {
-                return Err(no_such_lock());
-            }
-            if self.access(caller, Action::Break, &lock) != Access::Allowed {
-                return Err(Refusal::forbidden("You may not break this lock."));
-            }
-        }
-        let authority = Authority::Break { actor: caller.principal(), reason, grace };
-        self.released(caller, None, &Release::new(Which::Id(id), authority)).await
-    }
-
     async fn released(
         &self,
         caller: &Caller,
@@ -188,10 +152,7 @@ impl Locks {
         let answer = self.answered_within(limit, "ending a lock", self.store().release(release)).await;
         match answer.map_err(|error| self.store_failed(error))? {
             Released::Released(lock) | Released::Breaking(lock) => Ok(Some(lock)),
-            Released::Lost(lost) if lost.cause == LostCause::OutOfScope => {
-                let refusal = Refusal::new(RefusalCode::NotCovered, "This lock does not cover the named resource.");
-                Err(resource.map_or_else(|| refusal.clone(), |resource| refusal.clone().about(resource)))
-            }
+            Released::Lost(lost) if lost.cause == LostCause::OutOfScope => Err(not_covered(resource)),
             Released::Lost(_) if matches!(release.which, Which::Token(_)) => Ok(None),
             Released::Lost(_) => Err(no_such_lock()),
             Released::NotHolder if !caller.is_application() && matches!(release.which, Which::Id(_)) => {
@@ -266,8 +227,17 @@ impl Locks {
     }
 }
 
-fn no_such_lock() -> Refusal {
+pub(super) fn no_such_lock() -> Refusal {
     Refusal::new(RefusalCode::NoSuchLock, "There is no lock with this id.")
+}
+
+/// 409: a lock is named through a resource that it does not cover.
+pub(super) fn not_covered(resource: Option<&ResourceKey<'_>>) -> Refusal {
+    let refusal = Refusal::new(RefusalCode::NotCovered, "This lock does not cover the named resource.");
+    match resource {
+        Some(resource) => refusal.about(resource),
+        None => refusal,
+    }
 }
 
 /// What a lock is named for.

@@ -8,6 +8,7 @@ mod acquire;
 mod activity;
 mod admit;
 mod authorize;
+mod breaking;
 mod builder;
 mod caller;
 mod find;
@@ -22,8 +23,12 @@ mod stats;
 mod view;
 #[allow(dead_code, reason = "the layer and the endpoint are still to wait")]
 mod wait;
+mod watch;
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{Arc, atomic::AtomicUsize},
+};
 
 #[cfg(feature = "webdav")]
 pub(crate) use self::acquire::Behind;
@@ -35,6 +40,7 @@ pub use self::{
     activity::{Activity, ActivityKind, Origin},
     admit::{Demand, Judgement, PendingVerdict},
     authorize::{Access, Action, AuthorizeAsk, Authorizer, DefaultAuthorizer},
+    breaking::Broken,
     builder::LocksBuilder,
     caller::Caller,
     find::{Listing, LockFilter},
@@ -46,6 +52,7 @@ pub use self::{
     request::LockRequest,
     stats::{LockStats, RefusalStats},
     view::{LockView, LostView},
+    watch::{LockNews, News},
 };
 use self::{builder::Policy, stats::Counters, wait::Room};
 use crate::store::{Clock, LockStore};
@@ -75,6 +82,7 @@ struct Inner {
     policy: Policy,
     room: Room,
     counters: Counters,
+    watching: AtomicUsize,
 }
 
 impl Locks {
@@ -130,7 +138,7 @@ impl Locks {
 
     fn from_parts(store: Arc<dyn LockStore>, policy: Policy) -> Self {
         let room = Room::new(&policy.limits);
-        Self { inner: Arc::new(Inner { store, policy, room, counters: Counters::default() }) }
+        Self { inner: Arc::new(Inner { store, policy, room, counters: Counters::default(), watching: AtomicUsize::new(0) }) }
     }
 }
 

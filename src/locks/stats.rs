@@ -239,7 +239,7 @@ impl Locks {
             waits_served: read(&counters.waits_served),
             waits_given_up: read(&counters.waits_given_up),
             waiting: 0,
-            watching: 0,
+            watching: self.watching(),
             guards: counters.guards.load(Ordering::Relaxed),
         }
     }

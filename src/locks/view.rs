@@ -1,6 +1,7 @@
 //! `LockView`: what a caller is shown of a lock. The one shape in refusals, inspections and lists.
 
 use serde::Serialize;
+use sha2::{Digest, Sha256};
 
 use super::{Access, Action, AuthorizeAsk, Caller, Locks};
 use crate::lock::{Depth, Lock, LockId, LockKind, LockScope, LockState, LostCause, LostLock, Owner, Timestamp};
@@ -80,6 +81,21 @@ impl From<LostLock> for LostView {
             by: lost.actor.map(|actor| actor.as_str().to_owned()),
             reason: lost.reason.map(|reason| reason.to_string()),
         }
+    }
+}
+
+impl LockView {
+    /// The tag of a state of `resource` (of nothing in particular, where that is empty) in which these are its locks, as an
+    /// opaque word. What changes while nothing happens is left out: `expires_in` counts down, `in_use` follows every write.
+    pub(crate) fn tag(resource: &str, locks: &[Self]) -> String {
+        let mut hash = Sha256::new();
+        hash.update(resource);
+        for lock in locks {
+            let lasting = Self { expires_in: None, in_use: false, ..lock.clone() };
+            hash.update(b"\n");
+            hash.update(serde_json::to_vec(&lasting).expect("a lock is plain data"));
+        }
+        hash.finalize()[..12].iter().map(|byte| format!("{byte:02x}")).collect()
     }
 }
 

@@ -10,6 +10,7 @@ mod negotiate;
 mod problem;
 mod responder;
 
+pub(crate) use self::negotiate::prefers_events;
 pub(crate) use self::responder::render;
 pub use self::{
     body::ResponseBody,

@@ -42,15 +42,7 @@ impl Format {
         }
         for format in ours.iter().copied() {
             let (main, sub) = format.media_type();
-            let quality = headers
-                .get_all(header::ACCEPT)
-                .iter()
-                .filter_map(|accept| accept.to_str().ok())
-                .flat_map(|accept| MediaTypeList::new(accept).filter_map(Result::ok))
-                .filter_map(|range| specificity(&range, main, sub).map(|specificity| (specificity, quality(&range))))
-                // The most specific range decides (`text/html;q=0, */*` does not accept HTML).
-                .max_by(|a, b| a.0.cmp(&b.0))
-                .map_or(0.0, |(_, quality)| quality);
+            let quality = wanted(headers, main, sub).map_or(0.0, |(_, quality)| quality);
             if quality > best.1 {
                 best = (format, quality);
             }
@@ -83,6 +75,29 @@ impl Format {
     }
 }
 
+/// Whether a client would rather have a stream of events than JSON: it names `text/event-stream`, and does not like JSON as
+/// well.
+pub(crate) fn prefers_events(headers: &HeaderMap) -> bool {
+    let named = wanted(headers, "text", "event-stream").filter(|(specificity, _)| *specificity == NAMED);
+    let json = wanted(headers, "application", "json").map_or(0.0, |(_, quality)| quality);
+    named.is_some_and(|(_, quality)| quality > json)
+}
+
+/// How exactly a client names `main/sub`, and how much it wants it; nothing where it accepts none.
+fn wanted(headers: &HeaderMap, main: &str, sub: &str) -> Option<(u8, f32)> {
+    headers
+        .get_all(header::ACCEPT)
+        .iter()
+        .filter_map(|accept| accept.to_str().ok())
+        .flat_map(|accept| MediaTypeList::new(accept).filter_map(Result::ok))
+        .filter_map(|range| specificity(&range, main, sub).map(|specificity| (specificity, quality(&range))))
+        // The most specific range decides (`text/html;q=0, */*` does not accept HTML).
+        .max_by(|a, b| a.0.cmp(&b.0))
+}
+
+/// The specificity of a range that names a type and nothing else.
+const NAMED: u8 = 2;
+
 /// How exactly `range` names `main/sub`; nothing where it does not.
 fn specificity(range: &MediaType<'_>, main: &str, sub: &str) -> Option<u8> {
     let full_sub: String = match range.suffix {
@@ -92,7 +107,7 @@ fn specificity(range: &MediaType<'_>, main: &str, sub: &str) -> Option<u8> {
     match (range.ty.as_str(), full_sub.as_str()) {
         ("*", "*") => Some(0),
         (ty, "*") if ty.eq_ignore_ascii_case(main) => Some(1),
-        (ty, subty) if ty.eq_ignore_ascii_case(main) && subty.eq_ignore_ascii_case(sub) => Some(2),
+        (ty, subty) if ty.eq_ignore_ascii_case(main) && subty.eq_ignore_ascii_case(sub) => Some(NAMED),
         _ => None,
     }
 }
@@ -129,6 +144,25 @@ mod tests {
         ] {
             assert_eq!(wanted(accept), format, "{accept}");
         }
+    }
+
+    #[test]
+    fn a_stream_is_for_those_who_name_it_and_like_it_better_than_json() {
+        for (accept, stream) in [
+            ("text/event-stream", true),
+            ("text/event-stream, application/json;q=0.5", true),
+            ("text/event-stream;q=0.9, */*;q=0.1", true),
+            ("TEXT/Event-Stream", true),
+            ("text/event-stream, application/json", false),
+            ("text/event-stream, */*", false),
+            ("text/event-stream;q=0", false),
+            ("text/*", false),
+            ("*/*", false),
+            ("", false),
+        ] {
+            assert_eq!(prefers_events(&accepting(accept)), stream, "{accept}");
+        }
+        assert!(!prefers_events(&HeaderMap::new()));
     }
 
     #[test]

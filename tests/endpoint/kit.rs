@@ -1,5 +1,7 @@
 //! A site with an endpoint, and requests to it.
 
+use std::task::Poll;
+
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use serde_json::Value;
@@ -24,14 +26,23 @@ impl Site {
     pub(crate) fn with(policy: impl FnOnce(LocksBuilder) -> LocksBuilder) -> Self {
         let clock = ManualClock::new();
         let store = MemoryStore::builder().clock(clock.clock()).build();
-        let builder =
-            Locks::builder(store).principal(|request| request.headers.get("x-user")?.to_str().ok().map(Principal::new));
+        let builder = Locks::builder(store)
+            .clock(clock.clock())
+            .principal(|request| request.headers.get("x-user")?.to_str().ok().map(Principal::new));
         let locks = policy(builder).build();
         Self { endpoint: LockEndpoint::new(locks.clone()), locks, clock }
     }
 
     pub(crate) async fn send(&self, ask: Ask) -> Answer {
         self.send_to(&self.endpoint, ask).await
+    }
+
+    /// Opens a stream of events.
+    pub(crate) async fn open(&self, ask: Ask) -> Events {
+        let response = self.endpoint.clone().oneshot(ask.header("accept", "text/event-stream").0).await.unwrap();
+        let (head, body) = response.into_parts();
+        assert_eq!(head.status, 200);
+        Events { headers: head.headers, body: Box::pin(body), read: String::new() }
     }
 
     pub(crate) async fn send_to(&self, endpoint: &LockEndpoint, ask: Ask) -> Answer {
@@ -169,5 +180,89 @@ impl Answer {
             assert_eq!(self.json()["status"], status);
         }
         self
+    }
+}
+
+/// A stream of events on its way.
+pub(crate) struct Events {
+    pub(crate) headers: HeaderMap,
+    body: std::pin::Pin<Box<tower_lock::endpoint::EndpointBody>>,
+    read: String,
+}
+
+/// One event of a stream.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct Event {
+    pub(crate) name: String,
+    pub(crate) id: Option<String>,
+    pub(crate) data: Value,
+    pub(crate) comment: bool,
+    pub(crate) retry: Option<String>,
+}
+
+impl Events {
+    /// The next event if it is there; `None` where there is none yet.
+    pub(crate) fn now(&mut self) -> Option<Event> {
+        match self.poll() {
+            Poll::Ready(Some(event)) => Some(event),
+            Poll::Ready(None) => panic!("the stream has ended"),
+            Poll::Pending => None,
+        }
+    }
+
+    /// The next event, which must be there and have this name.
+    #[track_caller]
+    pub(crate) fn expect(&mut self, name: &str) -> Event {
+        let event = self.now().unwrap_or_else(|| panic!("{name}, not nothing"));
+        assert_eq!(event.name, name, "{event:?}");
+        event
+    }
+
+    #[track_caller]
+    pub(crate) fn expect_end(&mut self) {
+        assert!(matches!(self.poll(), Poll::Ready(None)), "the stream ends");
+    }
+
+    #[track_caller]
+    pub(crate) fn expect_nothing(&mut self) {
+        let event = self.now();
+        assert!(event.is_none(), "{event:?}");
+    }
+
+    fn poll(&mut self) -> Poll<Option<Event>> {
+        let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+        loop {
+            if let Some((event, rest)) = self.read.split_once("\n\n") {
+                let event = Event::parse(event);
+                self.read = rest.to_owned();
+                return Poll::Ready(Some(event));
+            }
+            match http_body::Body::poll_frame(self.body.as_mut(), &mut cx) {
+                Poll::Ready(Some(Ok(frame))) => {
+                    self.read.push_str(std::str::from_utf8(&frame.into_data().unwrap()).unwrap());
+                    assert!(self.read.ends_with("\n\n"), "a frame has whole events: {:?}", self.read);
+                }
+                Poll::Ready(Some(Err(never))) => match never {},
+                Poll::Ready(None) => return Poll::Ready(None),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    }
+}
+
+impl Event {
+    pub(crate) fn parse(text: &str) -> Self {
+        let mut event = Self::default();
+        for line in text.lines() {
+            match line.split_once(": ") {
+                Some(("event", name)) => event.name = name.to_owned(),
+                Some(("id", id)) => event.id = Some(id.to_owned()),
+                Some(("data", data)) => event.data = serde_json::from_str(data).unwrap(),
+                Some(("retry", retry)) => event.retry = Some(retry.to_owned()),
+                _ if line.starts_with(':') => event.comment = true,
+                _ => panic!("no field of an event: {line}"),
+            }
+        }
+        event
     }
 }

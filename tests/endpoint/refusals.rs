@@ -80,7 +80,7 @@ async fn a_store_that_cannot_answer_is_503_in_time_for_every_verb() {
             get(id),
             put("/a"),
             put("/a").json(&json!({"token": TOKEN}).to_string()),
-            put("/a").json(r#"{"replaces": [{"lock_id": "f81d4fae-7dec-41d0-a765-00a0c91e6bf6"}]}"#),
+            put("/a").json(r#"{"replaces": [{"lock_id": "f81d4fae-7dec-41d0-a765-00a0c91e6bf6", "reason": "x"}]}"#),
             post("/").json(r#"{"resources": ["/a"]}"#),
             patch("/a").holding(TOKEN),
             patch(id).holding(TOKEN),
@@ -88,6 +88,10 @@ async fn a_store_that_cannot_answer_is_503_in_time_for_every_verb() {
             delete("/a").holding(TOKEN),
             delete(id),
             post("/a").body("text/plain", TOKEN),
+            post("/a").json(r#"{"action": "break", "reason": "x"}"#),
+            post(id).json(r#"{"action": "break", "reason": "x"}"#),
+            get("/a").header("accept", "text/event-stream"),
+            get(id).header("accept", "text/event-stream"),
         ] {
             let shown = format!("{} {}", ask.0.method(), ask.0.uri());
             let started = tokio::time::Instant::now();

@@ -309,7 +309,7 @@ async fn what_a_cross_site_form_can_send_releases_with_the_token_alone() {
 async fn unknown_actions_are_told_the_known_ones() {
     let site = Site::new();
     site.held("ann", "/a").await;
-    for body in [r#"{"action": "break", "reason": "x"}"#, r#"{"action": "claim"}"#, r#"{"action": ""}"#] {
+    for body in [r#"{"action": "steal", "reason": "x"}"#, r#"{"action": "Break"}"#, r#"{"action": ""}"#] {
         let refused = site.send(post("/a").user("ann").json(body)).await.expect(400, "bad_request");
         assert!(refused.json()["detail"].as_str().unwrap().contains("`release`"), "{}", refused.text);
     }
