@@ -7,6 +7,7 @@ pub mod engines;
 #[cfg(unix)]
 pub mod example;
 pub mod leases;
+pub mod loopback;
 pub mod probe;
 pub mod spellings;
 pub mod stores;
