@@ -12,7 +12,7 @@ use super::{
     request::{Replace, Root, RootName},
 };
 use crate::{
-    lock::{Claim, KeyError, Lock, LockId, LockKind, LockParts, LockToken, ResourceKey, rules},
+    lock::{Claim, KeyError, Lock, LockId, LockKind, LockParts, LockToken, ResourceKey, Timestamp, rules},
     request::{Ask, RequestError, RequestView, Resolved, Role},
     store::{
         Acquire, Acquired, Authority, Lifetime, NewLock, QuotaExceeded, Release, Released, Replaces, StoreError,
@@ -28,6 +28,8 @@ pub struct Granted {
     tokens: Vec<LockToken>,
     repeated: bool,
     clamped: Clamped,
+    /// Not later than the store was asked: what the locks have to live counts from here, by the clock of this process.
+    pub(super) asked: Timestamp,
 }
 
 impl Granted {
@@ -81,12 +83,18 @@ impl Locks {
         self.acquire_for(&Caller::application(request.principal.clone()), request).await
     }
 
-    /// Acquires, and holds as long as the guard lives.
+    /// Acquires, and holds and keeps alive as long as the guard lives.
     ///
     /// # Errors
     /// As for [`Locks::acquire`].
     pub async fn hold(&self, request: LockRequest) -> Result<LockGuard, Refusal> {
-        Ok(LockGuard::new(self.clone(), self.acquire(request).await?))
+        self.guard(self.acquire(request).await?).assured().await
+    }
+
+    /// Holds what was granted as long as the guard lives, and keeps it alive from now on. Where it was granted a while ago,
+    /// it may be over by the guard's own reckoning until the first refresh is answered.
+    pub fn guard(&self, granted: Granted) -> LockGuard {
+        LockGuard::new(self.clone(), granted)
     }
 
     /// Acquires on behalf of `caller`, whom the authorizer decides about.
@@ -119,7 +127,7 @@ impl Locks {
         self.authorize_acquire(caller, &request, &keys, lifetime)?;
         self.authorize_breaks(caller, &request).await?;
 
-        let resource = keys[0].clone();
+        let (resource, begun) = (keys[0].clone(), self.clock().now());
         let limits = self.limits();
         let drain = request
             .drain
@@ -141,7 +149,10 @@ impl Locks {
                 return Err(self.not_acquired(caller, resource, outcome));
             }
         };
-        Ok(Granted { locks: locks_granted, tokens: locks.iter().map(|lock| lock.token).collect(), repeated, clamped })
+        // Whoever waited in line asked several times, and the last time no longer ago than an answer may take.
+        let asked = begun.max(self.clock().now().before(drain + limits.answer_within));
+        let tokens = locks.iter().map(|lock| lock.token).collect();
+        Ok(Granted { locks: locks_granted, tokens, repeated, clamped, asked })
     }
 
     /// Asks the store for `locks`, waiting up to `drain` for writes in flight. Nothing is left of it if nobody waits for the

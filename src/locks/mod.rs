@@ -17,6 +17,7 @@ mod incident;
 mod limits;
 mod manage;
 mod own;
+mod race;
 mod refusal;
 mod request;
 mod stats;
