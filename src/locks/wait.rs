@@ -205,3 +205,6 @@ const _: fn() = || {
     fn movable<T: Unpin + Send>() {}
     movable::<Waiting>();
 };
+
+#[cfg(test)]
+mod tests;

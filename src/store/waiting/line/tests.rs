@@ -123,6 +123,16 @@ fn newcomers_are_told_whom_they_would_pass() {
     assert_eq!(line.taken(&roots, LockScope::Exclusive), None);
 }
 
+/// Somebody in the line, and what the model knows of them.
+struct Present {
+    turn: Turn,
+    roots: Vec<usize>,
+    scope: LockScope,
+    wakes: Arc<Wakes>,
+    /// How often they are to be woken when they come to the front.
+    due: usize,
+}
+
 /// What a step of the model does: somebody joins at some roots, or the one at this place of those present leaves.
 #[derive(Clone, Debug)]
 enum Step {
@@ -147,7 +157,7 @@ proptest! {
     fn the_line_keeps_step_with_a_naive_one(steps in steps()) {
         let names = ["/a", "/b", "/c", "/d"];
         let line = Arc::new(Line::default());
-        let mut present: Vec<(Turn, Vec<usize>, LockScope, Arc<Wakes>, usize)> = Vec::new();
+        let mut present: Vec<Present> = Vec::new();
         for step in steps {
             match step {
                 Step::Join(roots, scope) => {
@@ -155,18 +165,19 @@ proptest! {
                     let turn = line.join(wants(&paths, scope));
                     let wakes: Arc<Wakes> = Arc::default();
                     let due = usize::from(!front(&turn, &wakes));
-                    present.push((turn, roots, scope, wakes, due));
+                    present.push(Present { turn, roots, scope, wakes, due });
                 }
                 Step::Leave(at) if !present.is_empty() => {
                     let gone = present.remove(at % present.len());
-                    prop_assert!(gone.3.count() <= gone.4);
+                    prop_assert!(gone.wakes.count() <= gone.due);
                 }
                 Step::Leave(_) => {}
             }
             for at in 0..present.len() {
-                let (turn, roots, scope, wakes, due) = &present[at];
-                let free = present[..at].iter().all(|(_, others, other, ..)| {
-                    (*scope, *other) == (LockScope::Shared, LockScope::Shared) || others.iter().all(|root| !roots.contains(root))
+                let Present { turn, roots, scope, wakes, due } = &present[at];
+                let free = present[..at].iter().all(|other| {
+                    (*scope, other.scope) == (LockScope::Shared, LockScope::Shared)
+                        || other.roots.iter().all(|root| !roots.contains(root))
                 });
                 // Asked without a waker of its own: only those who waited are owed a wake-up.
                 let is_front = turn.poll_front(&mut Context::from_waker(Waker::noop())).is_ready();
@@ -178,7 +189,7 @@ proptest! {
                     prop_assert!(!front(turn, wakes));
                 }
             }
-            prop_assert!(present.is_empty() || present.iter().any(|(turn, ..)| front(turn, &Arc::default())));
+            prop_assert!(present.is_empty() || present.iter().any(|present| front(&present.turn, &Arc::default())));
         }
         present.clear();
         prop_assert_eq!(line.size(), (0, 0, 0));
