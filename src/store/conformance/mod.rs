@@ -58,6 +58,8 @@
 //! | generations of grants and permits (G6) | [`generations`], [`races`] |
 //! | dead locks are remembered, told apart, told to their own (G8) | [`release`], [`repeats`], [`life`] |
 //! | tokens: for their principal alone, shown nowhere (G9) | [`secrets`], [`release`], [`life`] |
+//! | a lock is handed over in one step, shows as on offer, and is claimed once | [`transfer`], [`acquire`] |
+//! | breaks, replacements and expiries are told once each, with who and why | [`watch`] |
 //! | waiters in order of arrival, none passed over, no end missed | [`waiting`] |
 //! | quotas apply in the step that grants (G10) | [`quota`] |
 //! | `find` and its pages, hostile keys; `watch` | [`find`], [`watch`] |
@@ -82,6 +84,7 @@ pub mod repeats;
 mod rng;
 mod run;
 pub mod secrets;
+pub mod transfer;
 pub mod waiting;
 pub mod watch;
 
@@ -192,6 +195,7 @@ macro_rules! __conformance_cases {
                 a_grace_never_prolongs: Any,
                 the_dead_are_remembered: Any,
                 the_dead_are_told_to_their_own: Any,
+                the_former_holder_is_told_who_and_why: Any,
             }
             clear {
                 only_what_is_gone_is_cleared: Any,
@@ -210,7 +214,23 @@ macro_rules! __conformance_cases {
                 no_release_is_missed_between_reading_and_waiting: Any,
                 a_slow_reader_is_told_to_read_again: Any,
                 dropped_watches_are_forgotten: Any,
+                a_break_is_told_with_who_why_and_until_when: Any,
+                a_replacement_is_told_as_one_step: Any,
+                an_expired_lock_is_announced: Any,
                 who_follows_hears_of_an_expiry_once: Any,
+            }
+            transfer {
+                a_lock_goes_to_another_in_one_step: Any,
+                a_lock_is_taken_for_another: Any,
+                handing_over_may_be_repeated: Any,
+                an_offer_ends_as_any_lock: Any,
+                only_whose_it_is_claims_it: Any,
+                the_quota_is_that_of_whose_it_becomes: Any,
+                the_writes_of_the_old_holder_end_first: Guarded,
+                an_offer_is_claimed_once: Any,
+                claims_that_wait_come_to_one: Guarded,
+                a_claim_that_waits_does_not_slip_out_of_a_break: Guarded,
+                a_claim_needs_no_proof: Any,
             }
             waiting {
                 acquires_are_granted_in_order_of_arrival: Any,

@@ -218,3 +218,36 @@ pub async fn the_dead_are_told_to_their_own<F: Fixture>(fixture: &F) {
     let heard = lost(answer(store.release(&Release::new(id, authority))).await, "it is gone");
     assert_eq!(heard, LostLock::new(LostCause::Unknown), "told to the same principal with the token only (G9)");
 }
+
+/// Whoever held a lock that was broken, and does not know, is told so by whatever it does next with the token: who and why.
+pub async fn the_former_holder_is_told_who_and_why<F: Fixture>(fixture: &F) {
+    let (store, grain) = (fixture.fresh().await, fixture.grain());
+    for grace in [Duration::ZERO, grain * 5] {
+        let lock = Ask::exclusive(ANN, "/a").living(grain * 1_000).one(&store).await;
+        let _broken = lock.broken(&store, BOB, grace).await;
+        fixture.advance(grace).await;
+        let heir = Ask::exclusive(BOB, "/a").one(&store).await;
+        let urn = lock.token.urn();
+        let told = |heard: &LostLock, rule: &str| {
+            assert_eq!((heard.cause, heard.id), (LostCause::Broken, Some(lock.lock.id())), "{rule} (G8)");
+            assert_eq!((&heard.actor, heard.reason.as_deref()), (&principal(BOB), Some("because")), "{rule}: who and why");
+            assert!(heard.at.is_some(), "{rule}: and when");
+        };
+        for (name, value) in [("If", format!("(<{urn}>)")), ("Lock-Token", format!("<{urn}>"))] {
+            let refused = Wr::put(ANN, "/a").header(name, value).refused(&store, "the token is gone").await;
+            assert!(refused.condition_failed, "a token that is gone is a false condition");
+            told(only(&refused.lost), "a write with the token of a broken lock is told");
+            same_ids(&refused.blockers, [heir.lock.id()], "and by whom the resource is locked now");
+        }
+        match lock.refresh(&store, Span::Same).await {
+            Refreshed::Lost(heard) => told(&heard, "a refresh is told"),
+            other => panic!("a broken lock is lost: {other:?}"),
+        }
+        told(&lost(lock.release(&store).await, "it is gone"), "a release is told");
+        match Ask::exclusive(ANN, "/b").replacing(Swap::Own(lock.token)).go(&store).await {
+            Acquired::Lost(heard) => told(only(&heard), "an acquire that replaces it is told"),
+            other => panic!("a broken lock is lost: {other:?}"),
+        }
+        heir.end(&store).await;
+    }
+}

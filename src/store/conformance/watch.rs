@@ -4,8 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use super::{fixture::Fixture, kit::*};
 use crate::{
-    lock::LostCause,
-    store::{Follow, Followed, LockEvent, LockQuery, LockStore, ManualClock, Released, Span, Watch},
+    lock::{LockState, LostCause},
+    store::{Acquired, Follow, Followed, LockEvent, LockQuery, LockStore, ManualClock, Refreshed, Released, Span, Watch},
 };
 
 async fn next(watch: &mut Watch) -> LockEvent {
@@ -189,4 +189,149 @@ pub async fn who_follows_hears_of_an_expiry_once<F: Fixture>(fixture: &F) {
 
 async fn told(follow: &mut Follow) -> Followed {
     follow.next().await.unwrap_or_else(|error| panic!("the store failed: {error}"))
+}
+
+fn ended(event: LockEvent, held: &Held, cause: LostCause, by: Option<(Who, &str)>, rule: &str) {
+    match event {
+        LockEvent::Ended { lock, cause: told, actor, reason } => {
+            assert_eq!((lock.id(), told), (held.lock.id(), cause), "{rule}");
+            let (who, why) = by.map_or((NOBODY, None), |(who, why)| (who, Some(why)));
+            assert_eq!((actor, reason.as_deref()), (principal(who), why), "{rule}: by whom, and in what words");
+        }
+        other => panic!("{rule}: an end is told, not {other:?}"),
+    }
+}
+
+/// Who watches a lock by its id, and who watches a resource below it, hears of its break: by whom, why, and until when.
+pub async fn a_break_is_told_with_who_why_and_until_when<F: Fixture>(fixture: &F) {
+    let (store, grain) = (fixture.fresh().await, fixture.grain());
+    let lock = Ask::exclusive(ANN, "/a").living(grain * 1_000).one(&store).await;
+    let id = lock.lock.id();
+    let queries = [LockQuery::id(id), LockQuery::covering(key("/a/b/c")), LockQuery::at_or_below(key("/"))];
+    let mut watches: Vec<Watch> = queries.iter().map(|query| store.watch(query)).collect();
+    for watch in &mut watches {
+        assert_eq!(next(watch).await, LockEvent::Synced, "`Synced` comes first");
+    }
+    let first = lock.broken(&store, BOB, grain * 500).await;
+    let second = lock.broken(&store, EVE, grain * 10).await;
+    let (Released::Breaking(first), Released::Breaking(second)) = (first, second) else {
+        panic!("a break with grace takes its time")
+    };
+    assert!(second.expires_at() < first.expires_at(), "a second break shortens the grace");
+    for watch in &mut watches {
+        for (breaking, who) in [(&first, BOB), (&second, EVE)] {
+            match next(watch).await {
+                LockEvent::Breaking { lock, actor, reason } => {
+                    assert_eq!((lock.id(), lock.state()), (id, LockState::Breaking), "a break that begins is told");
+                    assert_eq!(lock.expires_at(), breaking.expires_at(), "and until when the holder may write");
+                    assert_eq!((actor, reason.as_deref()), (principal(who), Some("because")), "by whom, in what words");
+                }
+                other => panic!("a break that begins is told, not {other:?}"),
+            }
+        }
+    }
+    let _end = lock.broken(&store, ANN, Duration::ZERO).await;
+    for watch in &mut watches {
+        ended(next(watch).await, &lock, LostCause::Broken, Some((ANN, "because")), "a break that ends a lock is told");
+    }
+}
+
+/// A lock that is replaced, one's own or another's that is broken, ends and is followed in one step: nothing is told between.
+pub async fn a_replacement_is_told_as_one_step<F: Fixture>(fixture: &F) {
+    let store = Arc::new(fixture.fresh().await);
+    let mut watch = store.watch(&LockQuery::at_or_below(key("/a")));
+    assert_eq!(next(&mut watch).await, LockEvent::Synced, "`Synced` comes first");
+    // Others make noise, so that there is something to come between.
+    let noise = tokio::spawn({
+        let store = store.clone();
+        async move {
+            for _ in 0..8 {
+                Ask::shared(EVE, "/a/noise").one(&store).await.end(&store).await;
+            }
+        }
+    });
+    let mut lock = Ask::exclusive(ANN, "/a/x").one(&store).await;
+    let mut steps = Vec::new();
+    for round in 0..15 {
+        let (who, swap, cause) = match round % 3 {
+            0 => (BOB, Swap::Break(lock.lock.id()), LostCause::Broken),
+            1 => (BOB, Swap::Own(lock.token), LostCause::Replaced),
+            _ => (BOB, Swap::Id(lock.lock.id()), LostCause::Replaced),
+        };
+        let new = Ask::exclusive(who, "/a/x").replacing(swap).one(&store).await;
+        steps.push((lock, cause, new.lock.id()));
+        lock = new;
+    }
+    noise.await.expect("noise");
+    let mut events = Vec::new();
+    while !matches!(events.last(), Some(LockEvent::Granted(last)) if last.id() == lock.lock.id()) {
+        events.push(next(&mut watch).await);
+    }
+    for (old, cause, new) in steps {
+        let of_old = |event: &LockEvent| matches!(event, LockEvent::Ended { lock, .. } if lock.id() == old.lock.id());
+        let ends: Vec<usize> = (0..events.len()).filter(|at| of_old(&events[*at])).collect();
+        assert_eq!(ends.len(), 1, "what is replaced ends once");
+        let by = (cause == LostCause::Broken).then_some((BOB, "because"));
+        ended(events[ends[0]].clone(), &old, cause, by, "what is replaced ends first");
+        assert!(
+            matches!(events.get(ends[0] + 1), Some(LockEvent::Granted(lock)) if lock.id() == new),
+            "and what replaces it is told next: {:?}",
+            events.get(ends[0] + 1)
+        );
+    }
+}
+
+/// A lock whose time was up is told as expired, once, when a later step meets it at the latest, and before whatever takes its
+/// place; nothing else is told of it.
+pub async fn an_expired_lock_is_announced<F: Fixture>(fixture: &F) {
+    let (store, grain) = (fixture.fresh().await, fixture.grain());
+    let mut watch = store.watch(&LockQuery::at_or_below(key("/")));
+    assert_eq!(next(&mut watch).await, LockEvent::Synced, "`Synced` comes first");
+    let paths = ["/a/0", "/a/1/deep", "/a/2", "/a/3", "/a/4/x", "/a/5"];
+    let mut locks = Vec::new();
+    for path in paths {
+        locks.push(Ask::exclusive(ANN, path).living(grain * 5).one(&store).await);
+    }
+    let stays = Ask::exclusive(ANN, "/b").living(grain * 1_000).one(&store).await;
+    let breaking = locks[0].broken(&store, BOB, grain * 3).await;
+    assert!(matches!(breaking, Released::Breaking(_)), "a break with grace takes its time: {breaking:?}");
+    fixture.advance(grain * 6).await;
+    // Each is met by another step.
+    assert!(matches!(locks[1].refresh(&store, Span::Same).await, Refreshed::Lost(_)), "it has expired");
+    assert!(matches!(locks[2].release(&store).await, Released::Lost(_)), "it has expired");
+    assert!(matches!(locks[3].broken(&store, EVE, Duration::ZERO).await, Released::Lost(_)), "it has expired");
+    Wr::put(BOB, "/a/4/x").admitted(&store, "it has expired").await;
+    let swapped = Ask::exclusive(BOB, "/c").replacing(Swap::Break(locks[5].lock.id())).go(&store).await;
+    assert!(matches!(swapped, Acquired::Lost(_)), "it has expired: {swapped:?}");
+    let heir = Ask::exclusive(BOB, "/a").one(&store).await;
+    // And again, so that it could be told twice.
+    for lock in &locks {
+        assert!(matches!(lock.release(&store).await, Released::Lost(_)), "it is gone");
+    }
+    fixture.advance(grain * 2).await;
+    heir.end(&store).await;
+    stays.end(&store).await;
+    let (mut told, mut granted) = (Vec::new(), false);
+    loop {
+        match next(&mut watch).await {
+            LockEvent::Ended { lock, .. } if lock.id() == stays.lock.id() => break,
+            LockEvent::Ended { lock, .. } if lock.id() == heir.lock.id() => assert!(granted, "ends come after grants"),
+            LockEvent::Ended { lock, cause, actor, reason } => {
+                assert!(!granted, "the dead are told before what takes their place");
+                told.push((lock.id(), cause, actor, reason));
+            }
+            LockEvent::Granted(lock) => granted |= lock.id() == heir.lock.id(),
+            LockEvent::Breaking { .. } => {}
+            other => panic!("an expiry is told as an end, not as {other:?}"),
+        }
+    }
+    for (at, lock) in locks.iter().enumerate() {
+        let mut ends = told.iter().filter(|(id, ..)| *id == lock.lock.id());
+        let (one, two) = (ends.next(), ends.next());
+        let (_, cause, actor, reason) = one.unwrap_or_else(|| panic!("the end of {} is told", paths[at]));
+        assert_eq!(two, None, "and once");
+        let (who, why) = if at == 0 { (BOB, Some("because")) } else { (NOBODY, None) };
+        let expected = if at == 0 { LostCause::Broken } else { LostCause::Expired };
+        assert_eq!((cause, actor, reason.as_deref()), (&expected, &principal(who), why), "why, by whom, in what words");
+    }
 }
