@@ -36,6 +36,8 @@ mod model;
 mod options;
 #[path = "webdav/outage.rs"]
 mod outage;
+#[path = "webdav/patience.rs"]
+mod patience;
 #[path = "webdav/places.rs"]
 mod places;
 #[path = "webdav/principals.rs"]

@@ -23,15 +23,32 @@ pub(crate) struct After {
 }
 
 impl After {
-    /// What is to be done once `gone` is gone; nothing where none of the locks that `answered` is taken along, so that an
-    /// unlocked DELETE has no second trip.
-    pub(crate) fn of(locks: &Locks, answered: &[Lock], gone: Vec<Gone<'static>>) -> Option<Box<Self>> {
+    /// What is to be done after a write that `answered` answered for: once `gone` is gone, and with the writer's own locks, as
+    /// the client prefers, else as `usual`. Nothing where none of the locks is taken along and nothing is preferred, so that
+    /// an unlocked DELETE has no second trip.
+    pub(crate) fn of(
+        locks: &Locks,
+        request: RequestView<'_>,
+        answered: &[Lock],
+        gone: Vec<Gone<'static>>,
+        usual: Option<LockPreference>,
+    ) -> Option<Box<Self>> {
+        if answered.is_empty() {
+            return None;
+        }
         let seen = gone.iter().any(|gone| answered.iter().any(|lock| gone.takes(lock.root())));
-        seen.then(|| Box::new(Self { gone, ..Self::nothing(locks) }))
-    }
-
-    fn nothing(locks: &Locks) -> Self {
-        Self { locks: locks.clone(), gone: Vec::new(), own: None, applied: Vec::new() }
+        let asked = Preferences::of(request.headers).lock;
+        let wanted = asked.or(usual);
+        if !seen && wanted.is_none() {
+            return None;
+        }
+        let wanted = wanted.filter(|wanted| *wanted != LockPreference::Keep);
+        Some(Box::new(Self {
+            locks: locks.clone(),
+            gone: if seen { gone } else { Vec::new() },
+            own: wanted.map(|wanted| (OwnLocks::of(locks, request, answered), wanted)),
+            applied: asked.and_then(|asked| HeaderValue::try_from(format!("lock={asked}")).ok()).into_iter().collect(),
+        }))
     }
 
     /// Tells that the locks could not be ended. The resources are gone all the same, so the answer stands, and the locks
@@ -63,19 +80,19 @@ impl After {
     }
 
     /// Says in the head of the answer what was heeded.
-    pub(super) fn mark(&self, headers: &mut HeaderMap) {
+    pub(crate) fn mark(&self, headers: &mut HeaderMap) {
         for applied in &self.applied {
             headers.append("preference-applied", applied.clone());
         }
     }
 
     /// The locks of what is gone are ended, where the answer says that it is.
-    pub(super) fn start_clearing(&self, status: StatusCode, under: Option<WriteId>) -> Option<StoreFuture<usize>> {
+    pub(crate) fn start_clearing(&self, status: StatusCode, under: Option<WriteId>) -> Option<StoreFuture<usize>> {
         (Self::is_due(status) && !self.gone.is_empty()).then(|| self.clear(under))
     }
 
     /// The writer's own locks are renewed, whatever the answer: who writes is alive. Or they end, where it has succeeded.
-    pub(super) fn start_own(&self, status: StatusCode) -> Option<StoreFuture<()>> {
+    pub(crate) fn start_own(&self, status: StatusCode) -> Option<StoreFuture<()>> {
         let (own, wanted) = self.own.as_ref()?;
         (*wanted == LockPreference::Renew || Self::is_due(status)).then(|| own.apply(&self.locks, *wanted))
     }
@@ -93,17 +110,13 @@ pub(super) fn prepare<B>(
     if options.fence == Fence::All || admitted.answered.is_some() {
         request.extensions_mut().insert(Admission::of(admitted));
     }
-    let mut after = heeded.map(|heeded| Box::new(After { applied: vec![heeded], ..After::nothing(locks) }));
-    let Some(answered) = admitted.answered.as_deref() else { return after };
+    let answered = admitted.answered.as_deref().unwrap_or_default();
     let view = RequestView::of(request);
-    if let Some(clearing) = After::of(locks, answered, locks.gone_after(view)) {
-        after.get_or_insert_with(|| Box::new(After::nothing(locks))).gone = clearing.gone;
-    }
-    let asked = Preferences::of(view.headers).lock;
-    if let Some(wanted) = asked.or(options.own) {
-        let after = after.get_or_insert_with(|| Box::new(After::nothing(locks)));
-        after.own = (wanted != LockPreference::Keep).then(|| (OwnLocks::of(locks, view, answered), wanted));
-        after.applied.extend(asked.and_then(|asked| HeaderValue::try_from(format!("lock={asked}")).ok()));
-    }
-    after
+    let gone = if answered.is_empty() { Vec::new() } else { locks.gone_after(view) };
+    let after = After::of(locks, view, answered, gone, options.own);
+    let Some(heeded) = heeded else { return after };
+    let mut after =
+        after.unwrap_or_else(|| Box::new(After { locks: locks.clone(), gone: Vec::new(), own: None, applied: Vec::new() }));
+    after.applied.push(heeded);
+    Some(after)
 }

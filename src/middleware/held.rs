@@ -54,15 +54,15 @@ pub(super) enum Outcome<S, B> {
 }
 
 /// A place to wait at.
-pub(super) struct Place {
-    waiting: Waiting,
-    patience: Patience,
+pub(crate) struct Place {
+    pub(crate) waiting: Waiting,
+    pub(crate) patience: Patience,
 }
 
 impl Place {
     /// A place for a write that was refused, where its client would wait and may, and waiting can help. Where there is none
     /// left, that is the refusal.
-    pub(super) fn take(locks: &Locks, refusal: &mut Refusal, request: RequestView<'_>) -> Option<Self> {
+    pub(crate) fn take(locks: &Locks, refusal: &mut Refusal, request: RequestView<'_>) -> Option<Self> {
         if refusal.status() != StatusCode::LOCKED {
             return None;
         }

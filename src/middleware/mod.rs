@@ -46,6 +46,6 @@ mod held;
 mod layer;
 mod service;
 
-#[cfg(feature = "webdav")]
-pub(crate) use self::after::After;
 pub use self::{admission::Admission, future::ResponseFuture, layer::LockLayer, service::LockService};
+#[cfg(feature = "webdav")]
+pub(crate) use self::{after::After, held::Place};

@@ -3,7 +3,7 @@
 use std::{mem, sync::Arc};
 
 use bytes::Bytes;
-use http::{Extensions, HeaderMap, Request, StatusCode, request::Parts};
+use http::{Extensions, HeaderMap, HeaderValue, Request, StatusCode, request::Parts};
 
 use super::{RequestBody, refusal::Refused, settings::Settings};
 use crate::{
@@ -20,6 +20,8 @@ pub(super) struct Exchange {
     pub(super) settings: Arc<Settings>,
     pub(super) parts: Parts,
     pub(super) caller: Caller,
+    /// That the client was made to wait, as it prefers (RFC 7240 section 3).
+    pub(super) heeded: Option<HeaderValue>,
 }
 
 impl Exchange {
@@ -29,7 +31,7 @@ impl Exchange {
             locks.answered_with(Some(view), &mut refusal);
             refusal
         })?;
-        Ok(Self { locks, settings, parts, caller })
+        Ok(Self { locks, settings, parts, caller, heeded: None })
     }
 
     /// The client's request, for the handler, without what is decided here. The head goes with it.

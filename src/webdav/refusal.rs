@@ -67,6 +67,11 @@ impl Refused {
         Self { refusal, precondition: Some(precondition), hrefs }
     }
 
+    /// Why, without what WebDAV calls it.
+    pub(super) fn refusal(&self) -> &Refusal {
+        &self.refusal
+    }
+
     /// Counts it and tells the hook of it, as it becomes the answer to `caller`.
     pub(super) fn tell(&mut self, locks: &Locks, caller: &Caller) {
         locks.note_refusal(caller, &mut self.refusal);

@@ -149,15 +149,19 @@ where
         Way::Unlock => unlock(&exchange, &mut handler).await,
         Way::Write => write(&mut exchange, &mut handler, body).await,
     };
-    match answer {
-        Ok(response) if way == Way::Options => Ok(answer::options(response)),
-        Ok(response) => Ok(response),
+    let mut response = match answer {
+        Ok(response) if way == Way::Options => answer::options(response),
+        Ok(response) => response,
         Err(Stop::Refused(mut refused)) => {
             refused.tell(&exchange.locks, &exchange.caller);
-            Ok(refuse(&refused))
+            refuse(&refused)
         }
-        Err(Stop::Failed(error)) => Err(error),
+        Err(Stop::Failed(error)) => return Err(error),
+    };
+    if let Some(heeded) = exchange.heeded {
+        response.headers_mut().append("preference-applied", heeded);
     }
+    Ok(response)
 }
 
 impl<S: fmt::Debug> fmt::Debug for DavService<S> {

@@ -1,5 +1,7 @@
 //! Every other write: conditions, then locks, then the handler, then the locks of what is gone.
 
+use std::future::poll_fn;
+
 use http::{HeaderValue, Method, StatusCode, header};
 
 use super::{
@@ -17,10 +19,10 @@ use super::{
 use crate::{
     lock::{Depth, Gone, LockScope, Membership, ResourceKey},
     locks::{Demand, Refusal, RefusalCode},
-    middleware::{Admission, After},
+    middleware::{Admission, After, Place as Held},
     request::{Conditions, Targets, destination_path, gone, targets},
     respond::{Precondition, ResponseBody},
-    store::{Admitted, Permit},
+    store::{Admitted, Permit, waiting::Again},
 };
 
 /// Lets a write through to the handler, if the locks do.
@@ -30,7 +32,7 @@ where
     B: http_body::Body,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let Go { admitted, if_match, after, remains } = decide(exchange, handler).await?;
+    let Go { admitted, if_match, after, remains } = decide_in_time(exchange, handler).await?;
     let is_patch = exchange.parts.method.as_str() == "PROPPATCH";
     let body = if is_patch {
         let bytes = exchange.read(body, exchange.settings.body).await?;
@@ -74,14 +76,48 @@ where
         }
         return Ok(response.map(ResponseBody::own));
     }
-    if let Some(after) = after.filter(|_| After::is_due(response.status()))
-        && let Err(error) = after.clear(permit.id()).await
+    let mut response = response.map(ResponseBody::passed);
+    let Some(after) = after else { return Ok(response) };
+    if let Some(cleared) = after.start_clearing(response.status(), permit.id())
+        && let Err(error) = cleared.await
     {
         after.failed(&error);
     }
     // The permit is held until here: nobody is granted what is still being cleared.
     drop(admitted);
-    Ok(response.map(ResponseBody::passed))
+    if let Some(own) = after.start_own(response.status()) {
+        // What failed has been told of.
+        let _told = own.await;
+    }
+    after.mark(response.headers_mut());
+    Ok(response)
+}
+
+/// Decides; and where a lock is in the way and the client would rather wait, again each time that it may have gone.
+async fn decide_in_time<S, B>(exchange: &mut Exchange, handler: &mut Handler<S>) -> Result<Go, Stop<S::Fault>>
+where
+    S: Inner<B>,
+{
+    let mut decided = decide(exchange, handler).await;
+    let Err(Stop::Refused(refused)) = &decided else { return decided };
+    let mut refusal = refused.refusal().clone();
+    let place = Held::take(&exchange.locks, &mut refusal, exchange.view());
+    let Some(Held { mut waiting, patience }) = place else {
+        return if refusal.status() == refused.refusal().status() { decided } else { Err(refusal.into()) };
+    };
+    exchange.heeded = Some(patience.applied());
+    loop {
+        handler.rest();
+        let again = poll_fn(|cx| waiting.poll_again(cx)).await;
+        // Once more when the time is up, so that what the client is told is of now.
+        decided = decide(exchange, handler).await;
+        let Err(Stop::Refused(refused)) = &decided else { return decided };
+        let waits = matches!(refused.refusal().status(), StatusCode::LOCKED | StatusCode::SERVICE_UNAVAILABLE);
+        if again == Again::TimeUp || !waits {
+            return decided;
+        }
+        waiting.behind(refused.refusal());
+    }
 }
 
 /// A write that may go on.
@@ -139,7 +175,7 @@ fn go(exchange: &Exchange, admitted: Admitted, if_match: Option<HeaderValue>, ta
     let gone = gone(&exchange.parts.method, targets);
     let gone: Vec<_> = gone.into_iter().map(|gone| Gone { key: gone.key.into_owned(), ..gone }).collect();
     let remains = Remains::of(answered, &gone);
-    Go { after: After::of(&exchange.locks, answered, gone), remains, admitted, if_match }
+    Go { after: After::of(&exchange.locks, exchange.view(), answered, gone, None), remains, admitted, if_match }
 }
 
 fn blocked<E>(refusal: Refusal, exchange: &Exchange) -> Stop<E> {
