@@ -55,7 +55,7 @@ impl World {
 
     async fn break_it(&self, guard: &LockGuard, grace: Duration) {
         let admin = Caller::application(Some(Principal::new("admin")));
-        self.locks.break_for(&admin, guard.lock().id(), "maintenance", grace).await.expect("broken");
+        _ = self.locks.break_for(&admin, guard.lock().id().into(), "maintenance", grace).await.expect("broken");
         settle().await;
     }
 
@@ -278,7 +278,7 @@ async fn a_break_before_the_guard_watches_is_found_all_the_same() {
         let world = World::new();
         let granted = world.locks.acquire(a_minute("/a")).await.unwrap();
         let admin = Caller::application(Some(Principal::new("admin")));
-        world.locks.break_for(&admin, granted.lock().id(), "maintenance", grace).await.unwrap();
+        _ = world.locks.break_for(&admin, granted.lock().id().into(), "maintenance", grace).await.unwrap();
         let guard = world.locks.guard(granted);
         assert_eq!(lost_by(&guard.breaking().await), (LostCause::Broken, Some("admin"), Some("maintenance")));
         assert_eq!(guard.is_held(), !grace.is_zero());
@@ -358,7 +358,7 @@ async fn of_several_locks_the_first_one_lost_counts_and_the_others_are_kept() {
     let guard = world.locks.hold(a_minute("/a").and("/b").and("/c")).await.unwrap();
     settle().await;
     let admin = Caller::application(None);
-    world.locks.break_for(&admin, guard.locks()[1].id(), "b alone", Duration::ZERO).await.unwrap();
+    _ = world.locks.break_for(&admin, guard.locks()[1].id().into(), "b alone", Duration::ZERO).await.unwrap();
     let refusal = guard.lost().await;
     assert_eq!((refusal.resource(), lost_by(&refusal).2), (Some("/b"), Some("b alone")));
     world.pass(5 * MINUTE).await;
