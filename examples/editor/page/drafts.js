@@ -1,0 +1,123 @@
+// Text that is not saved yet, kept in the browser: it survives that the lock is lost, the page is reloaded, the tab is
+// closed, the browser dies.
+//
+// In two places, for each is good at what the other is not. `localStorage` has it before the keystroke has been dealt
+// with, but the browser may write it to the disk much later. IndexedDB has it on the disk, a moment after.
+//
+// Each page that is opened writes a draft of its own, so that no window overwrites what was typed in another one.
+
+const PREFIX = 'draft';
+
+export class Drafts {
+  #prefix;
+  #own;
+  #count = 0;
+  #disk = openDisk();
+  #waiting; // what the disk is to have next: a draft, or null for none
+  #writing = false;
+
+  constructor(user, id) {
+    this.#prefix = `${PREFIX}/${encodeURIComponent(user)}/${encodeURIComponent(id)}/`;
+    this.#own = this.#prefix + Date.now().toString(36) + Math.random().toString(36).slice(2, 10);
+  }
+
+  // Keeps this text. False where the browser keeps nothing, so that nobody relies on it.
+  keep(text, base) {
+    const draft = { key: this.#own, text, base, at: Date.now(), count: ++this.#count };
+    this.#write(draft);
+    try {
+      localStorage.setItem(this.#own, JSON.stringify(draft));
+      return true;
+    } catch {
+      // Full, or forbidden. The disk may have room all the same.
+      localStorage.removeItem(this.#own);
+      return false;
+    }
+  }
+
+  // There is nothing to be kept any more.
+  drop() {
+    remove(this.#own);
+    this.#write(null);
+  }
+
+  // What was kept and never saved, of all windows but this one, the newest first.
+  async found() {
+    const drafts = new Map();
+    for (const draft of [...inStorage(this.#prefix), ...(await this.#onDisk())]) {
+      const known = drafts.get(draft.key);
+      if (!known || known.at < draft.at || (known.at === draft.at && known.count < draft.count)) drafts.set(draft.key, draft);
+    }
+    drafts.delete(this.#own);
+    return [...drafts.values()].sort((a, b) => b.at - a.at);
+  }
+
+  // Forgets one of those.
+  async discard({ key }) {
+    remove(key);
+    await this.#transaction((store) => store.delete(key)).catch(() => {});
+  }
+
+  async #onDisk() {
+    const range = IDBKeyRange.bound(this.#prefix, `${this.#prefix}\uffff`);
+    return this.#transaction((store) => store.getAll(range)).catch(() => []);
+  }
+
+  // One write at a time, and always the newest: somebody types faster than a disk turns.
+  async #write(draft) {
+    this.#waiting = draft;
+    if (this.#writing) return;
+    this.#writing = true;
+    while (this.#waiting !== undefined) {
+      const next = this.#waiting;
+      this.#waiting = undefined;
+      await this.#transaction((store) => (next ? store.put(next) : store.delete(this.#own))).catch(() => {});
+    }
+    this.#writing = false;
+  }
+
+  async #transaction(act) {
+    const database = await this.#disk;
+    return new Promise((done, failed) => {
+      const transaction = database.transaction('drafts', 'readwrite', { durability: 'strict' });
+      const request = act(transaction.objectStore('drafts'));
+      transaction.oncomplete = () => done(request.result);
+      transaction.onabort = () => failed(transaction.error);
+      // Now, and not when this task is over: the page may be gone by then.
+      transaction.commit?.();
+    });
+  }
+}
+
+function openDisk() {
+  const opened = new Promise((done, failed) => {
+    const request = indexedDB.open('editor', 1);
+    request.onupgradeneeded = () => request.result.createObjectStore('drafts', { keyPath: 'key' });
+    request.onsuccess = () => done(request.result);
+    request.onerror = () => failed(request.error);
+  });
+  // Whoever uses it finds out.
+  opened.catch(() => {});
+  return opened;
+}
+
+function inStorage(prefix) {
+  const drafts = [];
+  try {
+    for (const key of Object.keys(localStorage).filter((key) => key.startsWith(prefix))) {
+      const draft = JSON.parse(localStorage.getItem(key));
+      if (typeof draft?.text === 'string') drafts.push({ ...draft, key });
+    }
+  } catch {
+    // What cannot be read is no draft.
+  }
+  return drafts;
+}
+
+function remove(key) {
+  try {
+    localStorage.removeItem(key);
+  } catch {
+    // Where nothing can be kept there is nothing to remove.
+  }
+}
