@@ -457,7 +457,7 @@ pub fn signal(name: &str, processes: &[u32]) {
 }
 
 /// The children of a process, and theirs.
-fn descendants(process: u32) -> Vec<u32> {
+pub fn descendants(process: u32) -> Vec<u32> {
     // `pid (name) state ppid …`, and the name may hold anything.
     let of_stat = |stat: String| {
         let (pid, rest) = stat.split_once(' ')?;
@@ -486,7 +486,7 @@ fn descendants(process: u32) -> Vec<u32> {
 }
 
 /// Whether there is such a process. One that has ended but is not reaped holds nothing open.
-fn is_alive(process: u32) -> bool {
+pub fn is_alive(process: u32) -> bool {
     let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
     stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z'))
 }
