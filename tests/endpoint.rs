@@ -4,10 +4,14 @@
 mod bad_input;
 #[path = "endpoint/bodies.rs"]
 mod bodies;
+#[path = "endpoint/breaking.rs"]
+mod breaking;
 #[path = "endpoint/disclosure.rs"]
 mod disclosure;
 #[path = "endpoint/fuzz.rs"]
 mod fuzz;
+#[path = "endpoint/handover.rs"]
+mod handover;
 #[path = "endpoint/kit.rs"]
 mod kit;
 #[path = "endpoint/list.rs"]
@@ -22,3 +26,5 @@ mod refusals;
 mod stream;
 #[path = "endpoint/verbs.rs"]
 mod verbs;
+#[path = "endpoint/wait.rs"]
+mod wait;

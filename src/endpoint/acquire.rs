@@ -15,6 +15,7 @@ use super::{
 use crate::{
     lock::{Depth, LockKind, LockScope, Owner, ResourceKey},
     locks::{Caller, Granted, LockRequest, Refusal},
+    request::Preferences,
 };
 
 /// An acquire relies on no lock: one that it takes the place of is named in its body.
@@ -37,9 +38,14 @@ pub(super) async fn one(call: &Call, body: &[u8]) -> Result<Response<EndpointBod
     }
     let granted = call.locks.acquire_for(&caller, with_terms(call, &caller, request, input)?).await?;
 
+    Ok(answer(call, &caller, &granted, status(&granted)))
+}
+
+/// What the holder of a new lock is told.
+pub(super) fn answer(call: &Call, caller: &Caller, granted: &Granted, status: StatusCode) -> Response<EndpointBody> {
     let (lock, token) = (granted.lock(), granted.token());
-    let held = Held::new(&call.locks, &caller, lock).token(&token).clamped(granted.is_clamped());
-    let mut response = reply::json(status(&granted), &held);
+    let held = Held::new(&call.locks, caller, lock).token(&token).clamped(granted.is_clamped());
+    let mut response = reply::json(status, &held);
     if let Some(location) = reply::location(&call.locks, lock.id()) {
         response.headers_mut().insert(header::LOCATION, location);
     }
@@ -48,7 +54,7 @@ pub(super) async fn one(call: &Call, body: &[u8]) -> Result<Response<EndpointBod
         value.set_sensitive(true);
         response.headers_mut().insert("lock-token", value);
     }
-    Ok(response)
+    response
 }
 
 /// Acquires locks on several resources, all or none.
@@ -126,6 +132,9 @@ fn with_terms(call: &Call, caller: &Caller, mut request: LockRequest, input: Acq
     }
     if let Some(text) = input.client_ref {
         request = request.client_ref(text);
+    }
+    if let Some(span) = Preferences::of(&call.parts.headers).wait {
+        request = request.waiting(span);
     }
     let replaces = input.replaces.unwrap_or_default();
     let most = call.locks.limits().roots_per_request;

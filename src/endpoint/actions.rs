@@ -6,21 +6,21 @@ use http::{Response, StatusCode};
 use serde::Serialize;
 
 use super::{
-    EndpointBody,
+    EndpointBody, acquire,
     body::{Media, unread},
     call::Call,
-    input::{self, ActionName, BreakAction, ReleaseAction},
+    input::{self, ActionName, BreakAction, ClaimAction, Name, OwnerInput, ReleaseAction, TextOr, Timeout, TransferAction},
     manage::end,
     reply,
     route::{Target, Verb},
 };
 use crate::{
-    lock::{LockId, LockToken},
-    locks::{Broken, Caller, LockView, Named, Refusal},
+    lock::{LockId, LockToken, Owner},
+    locks::{Broken, Caller, Handover, LockView, Named, Refusal},
 };
 
 /// What a POST can ask for.
-const ACTIONS: &str = "`release`, `break`";
+const ACTIONS: &str = "`release`, `break`, `transfer` and `claim`";
 
 /// What was done.
 #[derive(Serialize)]
@@ -51,6 +51,8 @@ pub(super) async fn act(call: &Call, body: &[u8], media: Media) -> Result<Respon
                 // A form of another site can send plain text in its visitor's name.
                 (_, Media::Text) => Err(unread(Verb::Act)),
                 ("break", _) => break_lock(call, input::read(body)?).await,
+                ("transfer", _) => transfer(call, input::read(body)?).await,
+                ("claim", _) => claim(call, input::read(body)?).await,
                 _ => Err(Refusal::bad_request(format!("action: unknown; known are {ACTIONS}"))),
             }
         }
@@ -86,6 +88,52 @@ async fn break_lock(call: &Call, input: BreakAction) -> Result<Response<Endpoint
     let lock = broken.lock();
     let done = Done { action: "break", lock_id: Some(lock.id()), lock: call.locks.view(&caller, lock) };
     Ok(reply::json(status, &done))
+}
+
+/// Hands a lock to another principal.
+async fn transfer(call: &Call, input: TransferAction) -> Result<Response<EndpointBody>, Refusal> {
+    let caller = call.caller()?;
+    let named = match call.token(&caller, input.token.map(|token| token.0))? {
+        Some(token) => named(call, &caller, input.lock_id.map(|id| id.0))?.and_token(token),
+        None => named(call, &caller, input.lock_id.map(|id| id.0))?,
+    };
+    let mut handover = match input.to {
+        TextOr::Text(Name(to)) => Handover::to(to),
+        TextOr::Object(OwnerInput { id: Some(id), name }) => {
+            let owner = Owner::id(&*id);
+            Handover::to(id).shown_as(match name {
+                Some(name) => owner.named(name),
+                None => owner,
+            })
+        }
+        TextOr::Object(_) => return Err(Refusal::bad_request("to: id: nobody is named")),
+    };
+    if let Some(reason) = input.reason {
+        handover = handover.reason(reason);
+    }
+    handover = match input.timeout {
+        None => handover,
+        Some(Timeout::For(span)) => handover.lifetime(span),
+        Some(Timeout::Endless) => handover.endless(),
+    };
+    let lock = call.locks.transfer_for(&caller, named, handover).await?;
+    let done = Done { action: "transfer", lock_id: Some(lock.id()), lock: call.locks.view(&caller, &lock) };
+    Ok(reply::json(StatusCode::OK, &done))
+}
+
+/// Gets the token of a lock that was handed to the caller.
+async fn claim(call: &Call, input: ClaimAction) -> Result<Response<EndpointBody>, Refusal> {
+    call.expect_no_conditions("a claim is proven by who sends it")?;
+    let caller = call.caller()?;
+    let named = named(call, &caller, input.lock_id.map(|id| id.0))?;
+    let lifetime = match input.timeout {
+        None => None,
+        Some(Timeout::For(span)) => Some(span),
+        // As long as there is: it is clamped to what its kind allows.
+        Some(Timeout::Endless) => Some(Duration::MAX),
+    };
+    let granted = call.locks.claim_for(&caller, named, lifetime).await?;
+    Ok(acquire::answer(call, &caller, &granted, StatusCode::OK))
 }
 
 /// The lock that the target means, and `lock_id` of the body.

@@ -68,7 +68,7 @@ impl Call {
     }
 
     /// The one token that head and body submit.
-    fn token(&self, caller: &Caller, in_body: Option<LockToken>) -> Result<Option<LockToken>, Refusal> {
+    pub(super) fn token(&self, caller: &Caller, in_body: Option<LockToken>) -> Result<Option<LockToken>, Refusal> {
         // Which resources the lists of `If` are about is nothing to ask the application for: the lock is to cover the
         // resource that is managed, and the store sees to that.
         let mut conditions = self.locks.conditions_by(self.view(), &AnyKey, None)?;

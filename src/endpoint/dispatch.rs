@@ -15,11 +15,14 @@ use crate::respond::prefers_events;
 
 /// Does what is asked.
 pub(super) async fn run(call: Call, body: Bytes, media: Media) -> Response<EndpointBody> {
+    let streams = call.verb == Verb::Inspect && prefers_events(&call.parts.headers);
+    let waits = matches!(call.verb, Verb::Inspect | Verb::Acquire | Verb::AcquireAll) && !streams;
+    let applied = call.locks.patience(&call.parts.headers).filter(|_| waits).map(|patience| patience.applied());
     let done = match call.verb {
         Verb::Describe => Ok(describe(&call)),
         // A body without a type could be anything, and could come from anywhere.
         verb if media == Media::Unsaid && !body.is_empty() => Err(unread(verb)),
-        Verb::Inspect if prefers_events(&call.parts.headers) => stream::open(&call).await,
+        Verb::Inspect if streams => stream::open(&call).await,
         Verb::Inspect => inspect::inspect(&call).await,
         Verb::List => inspect::list(&call).await,
         Verb::Acquire => acquire::one(&call, &body).await,
@@ -28,7 +31,10 @@ pub(super) async fn run(call: Call, body: Bytes, media: Media) -> Response<Endpo
         Verb::Release => manage::release(&call, &body).await,
         Verb::Act => actions::act(&call, &body, media).await,
     };
-    let response = done.unwrap_or_else(|refusal| reply::refused(&call.locks, refusal, &call.parts));
+    let mut response = done.unwrap_or_else(|refusal| reply::refused(&call.locks, refusal, &call.parts));
+    if let Some(applied) = applied {
+        response.headers_mut().insert("preference-applied", applied);
+    }
     reply::finish(response, &call.parts.method)
 }
 

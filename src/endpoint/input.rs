@@ -135,6 +135,48 @@ pub(super) struct BreakAction {
     pub(super) grace: Option<u64>,
 }
 
+/// `"action": "transfer"`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct TransferAction {
+    #[serde(rename = "action")]
+    _action: de::IgnoredAny,
+    #[serde(deserialize_with = "field::to")]
+    pub(super) to: TextOr<Name, OwnerInput>,
+    #[serde(default, deserialize_with = "field::token")]
+    pub(super) token: Option<Text<LockToken>>,
+    #[serde(default, deserialize_with = "field::lock_id")]
+    pub(super) lock_id: Option<Text<LockId>>,
+    #[serde(default, deserialize_with = "field::reason")]
+    pub(super) reason: Option<String>,
+    #[serde(default, deserialize_with = "field::timeout")]
+    pub(super) timeout: Option<Timeout>,
+}
+
+/// `"action": "claim"`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ClaimAction {
+    #[serde(rename = "action")]
+    _action: de::IgnoredAny,
+    #[serde(default, deserialize_with = "field::lock_id")]
+    pub(super) lock_id: Option<Text<LockId>>,
+    #[serde(default, deserialize_with = "field::timeout")]
+    pub(super) timeout: Option<Timeout>,
+}
+
+/// Whom the application knows by this name.
+#[derive(Debug)]
+pub(super) struct Name(pub(super) String);
+
+impl FromText for Name {
+    const WHAT: &'static str = "a principal";
+
+    fn from_text(text: &str) -> Option<Self> {
+        Some(Self(text.to_owned()))
+    }
+}
+
 /// How long a lock is to live.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Timeout {
@@ -335,6 +377,6 @@ mod field {
     }
 
     named! {
-        action client_ref depth drain grace id kind lock_id name owner reason replaces resource resources scope timeout token
+        action client_ref depth drain grace id kind lock_id name owner reason replaces resource resources scope timeout to token
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use serde::Serialize;
 
-use super::{EndpointBody, call::Call, reply, route};
+use super::{EndpointBody, call::Call, reply, route, wait};
 use crate::{
     lock::{LockKind, Principal},
     locks::{LockFilter, LockView, Refusal, RefusalCode},
@@ -21,21 +21,31 @@ pub(super) struct Inspection<'a> {
     pub(super) locks: &'a [LockView],
 }
 
-/// The locks that cover the resource, or the one that is named.
+/// The locks that cover the resource, or the one that is named; where the client would wait, once they are other than it
+/// knows them.
 pub(super) async fn inspect(call: &Call) -> Result<Response<EndpointBody>, Refusal> {
     let caller = call.caller()?;
     if let Some(id) = call.lock_id() {
-        let Some(lock) = call.locks.inspect_id(&caller, id).await? else {
-            return Err(Refusal::new(RefusalCode::NoSuchLock, "There is no lock with this id."));
+        let Some(lock) = call.locks.inspect_id(&caller, id).await? else { return Err(no_such_lock()) };
+        let lock = match wait::beyond(call, &caller, std::slice::from_ref(&lock)).await? {
+            None => lock,
+            Some(locks) => locks.into_iter().next().ok_or_else(no_such_lock)?,
         };
         let tag = LockView::tag("", std::slice::from_ref(&lock));
         return Ok(tagged(call, &tag, || reply::json(StatusCode::OK, &lock)));
     }
     let key = call.resource(&caller)?;
-    let locks = call.locks.inspect(&caller, &key).await?;
+    let mut locks = call.locks.inspect(&caller, &key).await?;
+    if let Some(later) = wait::beyond(call, &caller, &locks).await? {
+        locks = later;
+    }
     let tag = LockView::tag(key.path(), &locks);
     let inspection = Inspection { resource: Some(key.path()), locked: !locks.is_empty(), locks: &locks };
     Ok(tagged(call, &tag, || reply::json(StatusCode::OK, &inspection)))
+}
+
+pub(super) fn no_such_lock() -> Refusal {
+    Refusal::new(RefusalCode::NoSuchLock, "There is no lock with this id.")
 }
 
 /// The answer with its tag, or 304 where the client has it already (RFC 9110 section 13.1.2). The tag is weak: what counts
@@ -49,7 +59,7 @@ fn tagged(call: &Call, tag: &str, full: impl FnOnce() -> Response<EndpointBody>)
 }
 
 /// Whether `If-None-Match` has the tag, compared as weak ones are. Ours has no comma and no quote in it.
-fn is_known(headers: &HeaderMap, tag: &str) -> bool {
+pub(super) fn is_known(headers: &HeaderMap, tag: &str) -> bool {
     headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok()).any(|value| {
         value.trim() == "*"
             || value.split(',').any(|item| {

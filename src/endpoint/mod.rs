@@ -81,6 +81,7 @@ mod reply;
 mod route;
 mod service;
 mod stream;
+mod wait;
 
 use bytes::Bytes;
 use http_body_util::Empty;

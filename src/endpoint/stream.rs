@@ -14,7 +14,12 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use http_body::{Body, Frame};
 use serde::Serialize;
 
-use super::{EndpointBody, call::Call, inspect::Inspection, reply};
+use super::{
+    EndpointBody,
+    call::Call,
+    inspect::{Inspection, no_such_lock},
+    reply,
+};
 use crate::{
     lock::{Principal, ResourceKey, Timestamp},
     locks::{LockNews, LockView, News, Refusal, RefusalCode},
@@ -58,10 +63,6 @@ pub(super) async fn open(call: &Call) -> Result<Response<EndpointBody>, Refusal>
     // Some proxies collect an answer before they pass it on, unless they are told.
     headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
     Ok(response)
-}
-
-fn no_such_lock() -> Refusal {
-    Refusal::new(RefusalCode::NoSuchLock, "There is no lock with this id.")
 }
 
 /// Whether the state is the one that the client was told last.

@@ -69,6 +69,11 @@ impl Granted {
         self.clamped == Clamped::Yes
     }
 
+    /// One lock that was granted, to somebody who asked at this time.
+    pub(super) fn one(lock: Lock, token: LockToken, clamped: Clamped, asked: Timestamp) -> Self {
+        Self { locks: vec![lock], tokens: vec![token], repeated: false, clamped, asked }
+    }
+
     pub(super) fn into_parts(self) -> (Vec<Lock>, Vec<LockToken>) {
         (self.locks, self.tokens)
     }
@@ -170,6 +175,7 @@ impl Locks {
             .iter()
             .map(|replace| match replace {
                 Replace::Held(token) => Replaces::Held(token),
+                Replace::Own { id } => Replaces::Own { id: *id },
                 Replace::Broken { id, reason } => Replaces::Broken { id: *id, reason },
             })
             .collect();
@@ -269,7 +275,7 @@ impl Locks {
         let client_ref = request.client_ref.as_ref().map_or(0, String::len);
         let broken = request.replaces.iter().map(|replace| match replace {
             Replace::Broken { reason, .. } => reason.len(),
-            Replace::Held(_) => 0,
+            Replace::Held(_) | Replace::Own { .. } => 0,
         });
         for (what, length, most) in [
             ("owner", owner, limits.owner_text),
@@ -299,7 +305,7 @@ impl Locks {
         Ok(())
     }
 
-    fn authorize_acquire(
+    pub(super) fn authorize_acquire(
         &self,
         caller: &Caller,
         request: &LockRequest,
@@ -358,7 +364,7 @@ impl Locks {
         Ok(())
     }
 
-    fn not_acquired(&self, caller: &Caller, resource: &ResourceKey<'_>, outcome: Acquired) -> Refusal {
+    pub(super) fn not_acquired(&self, caller: &Caller, resource: &ResourceKey<'_>, outcome: Acquired) -> Refusal {
         match outcome {
             Acquired::Conflict(conflict) => self.locked(caller, Some(resource), &conflict.blockers, conflict.truncated),
             Acquired::Busy { retry_after } => {

@@ -63,6 +63,12 @@ impl Locks {
         Ok(self.by_id(caller, id).await?.and_then(|lock| self.view(caller, &lock)))
     }
 
+    /// What the lock with this id is rooted at, if `caller` may see it.
+    pub(crate) async fn root_of(&self, caller: &Caller, id: LockId) -> Result<Option<ResourceKey<'static>>, Refusal> {
+        let lock = self.by_id(caller, id).await?.filter(|lock| self.view(caller, lock).is_some());
+        Ok(lock.map(|lock| lock.root().clone()))
+    }
+
     /// The lock with this id, if it is one of those that `caller` can name: an id of another tenant's names nothing here.
     pub(super) async fn by_id(&self, caller: &Caller, id: LockId) -> Result<Option<Lock>, Refusal> {
         let page = self.found(&LockQuery::id(id).limit(1)).await?;

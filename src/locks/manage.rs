@@ -40,6 +40,12 @@ impl Named {
         self
     }
 
+    /// The same, by this token.
+    pub fn and_token(mut self, token: LockToken) -> Self {
+        self.token = Some(token);
+        self
+    }
+
     /// No lock yet.
     pub fn nothing() -> Self {
         Self::default()
@@ -103,7 +109,7 @@ impl Locks {
         }
     }
 
-    async fn refresh_named(&self, caller: &Caller, named: Named, span: Span) -> Result<Refreshment, Refusal> {
+    pub(super) async fn refresh_named(&self, caller: &Caller, named: Named, span: Span) -> Result<Refreshment, Refusal> {
         if span == Span::For(Duration::ZERO) {
             return Err(Refusal::bad_request("timeout: a lock lives for a second at least"));
         }

@@ -13,6 +13,7 @@ mod builder;
 mod caller;
 mod find;
 mod guard;
+mod handover;
 mod incident;
 mod limits;
 mod manage;
@@ -46,6 +47,7 @@ pub use self::{
     caller::Caller,
     find::{Listing, LockFilter},
     guard::LockGuard,
+    handover::Handover,
     incident::Incident,
     limits::{KindLifetime, Lifetimes, Limits},
     manage::{Named, Refreshment},

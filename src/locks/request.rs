@@ -57,7 +57,14 @@ pub(super) enum RootName {
 #[derive(Clone, Debug)]
 pub(super) enum Replace {
     Held(LockToken),
-    Broken { id: LockId, reason: String },
+    /// Of one's own, by its id: what is handed over and claimed.
+    Own {
+        id: LockId,
+    },
+    Broken {
+        id: LockId,
+        reason: String,
+    },
 }
 
 impl LockRequest {
@@ -191,6 +198,12 @@ impl LockRequest {
     /// In place of somebody else's lock, which is broken in the same step. Over HTTP the authorizer is asked for each.
     pub fn breaking(mut self, id: LockId, reason: impl Into<String>) -> Self {
         self.replaces.push(Replace::Broken { id, reason: reason.into() });
+        self
+    }
+
+    /// In place of a lock, by this right.
+    pub(super) fn taking(mut self, right: Replace) -> Self {
+        self.replaces.push(right);
         self
     }
 

@@ -37,6 +37,27 @@ impl Site {
         self.send_to(&self.endpoint, ask).await
     }
 
+    /// Sends, and does not wait for the answer.
+    pub(crate) fn start(&self, ask: Ask) -> tokio::task::JoinHandle<Answer> {
+        let sent = self.endpoint.clone().oneshot(ask.0);
+        tokio::spawn(async move { Answer::of(sent.await.unwrap()).await })
+    }
+
+    /// Lets others run until so many wait.
+    pub(crate) async fn until_waiting(&self, count: usize) {
+        for _ in 0..10_000 {
+            if self.locks.waiting() == count {
+                // Those who have their places look once more at what they wait for.
+                for _ in 0..20 {
+                    tokio::task::yield_now().await;
+                }
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+        panic!("{} wait, not {count}", self.locks.waiting());
+    }
+
     /// Opens a stream of events.
     pub(crate) async fn open(&self, ask: Ask) -> Events {
         let response = self.endpoint.clone().oneshot(ask.header("accept", "text/event-stream").0).await.unwrap();
