@@ -3,6 +3,7 @@
 use std::{
     future::{Future, poll_fn},
     pin::pin,
+    sync::Arc,
     task::Poll,
     time::{Duration, Instant},
 };
@@ -14,7 +15,10 @@ use tower_lock::{
     store::{Acquire, Acquired, LockEvent, LockQuery, PostgresStore, StoreErrorKind, Verdict, Write},
 };
 
-use crate::kit::*;
+use crate::{
+    kit::*,
+    support::cable::{Cable, an_end_during_an_outage_is_found, no_wake_up_is_lost_over_outages},
+};
 
 const LIMIT: Duration = Duration::from_millis(500);
 
@@ -204,4 +208,25 @@ async fn through_a_proxy_everything_works() {
     assert!(matches!(acquire_now(&store, "/b").await, Acquired::Granted(_)), "it has ended");
     release(&store, &lock.token).await.expect("an answer");
     assert!(put(&checked, "/a/x").await.expect("an answer").admitted().is_some(), "it was released");
+}
+
+async fn cut_off() -> (Arc<dyn LockStore>, Arc<dyn LockStore>, Cable) {
+    let server = PostgresServer::shared();
+    fresh().await;
+    let cable = Cable::to(server.port()).await;
+    let name = uuid::Uuid::new_v4().to_string();
+    let node = |url: &str| named(url, &name).build().expect("a URL");
+    (Arc::new(node(&cable.through(&server.url(), server.port()))), Arc::new(node(&server.url())), cable)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_end_while_a_node_is_cut_off_is_found_when_it_is_back() {
+    let (far, near, cable) = cut_off().await;
+    an_end_during_an_outage_is_found(far, near, &cable).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_wake_up_is_lost_while_a_node_comes_and_goes() {
+    let (far, near, cable) = cut_off().await;
+    no_wake_up_is_lost_over_outages(far, near, &cable).await;
 }

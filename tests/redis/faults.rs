@@ -1,6 +1,6 @@
 //! An engine that is away, refuses us, is full, read-only, stopped, or was started anew.
 
-use std::{future::poll_fn, pin::Pin, task::Poll, time::Duration};
+use std::{future::poll_fn, pin::Pin, sync::Arc, task::Poll, time::Duration};
 
 use tokio::net::{TcpListener, TcpStream};
 use tower_lock::{
@@ -13,7 +13,10 @@ use crate::{
     kit::{
         acquire, all, ann, back, builder, end, failed, key, lock, new, put, release, run, store, tell, until, with_token,
     },
-    support::engines::RedisServer,
+    support::{
+        cable::{Cable, an_end_during_an_outage_is_found, no_wake_up_is_lost_over_outages},
+        engines::RedisServer,
+    },
 };
 
 const SHORT: Duration = Duration::from_millis(300);
@@ -322,5 +325,29 @@ fn a_watch_goes_on_after_the_engine_was_away() {
         assert!(matches!(watch.next().await, Some(Ok(LockEvent::Ended { lock, .. })) if lock.id() == first.id()));
         drop(store);
         assert!(watch.next().await.is_none(), "a watch ends with its store");
+    });
+}
+
+async fn cut_off(server: &RedisServer) -> (Arc<dyn LockStore>, Arc<dyn LockStore>, Cable) {
+    let cable = Cable::to(server.port()).await;
+    let name = uuid::Uuid::new_v4().to_string();
+    let limit = Duration::from_secs(10);
+    let node = |url: &str| RedisStore::builder(url).namespace(&name).time_limit(limit).build().unwrap();
+    (Arc::new(node(&cable.through(&server.url(), server.port()))), Arc::new(node(&server.url())), cable)
+}
+
+#[test]
+fn an_end_while_a_node_is_cut_off_is_found_when_it_is_back() {
+    run(async {
+        let (far, near, cable) = cut_off(RedisServer::shared()).await;
+        an_end_during_an_outage_is_found(far, near, &cable).await;
+    });
+}
+
+#[test]
+fn no_wake_up_is_lost_while_a_node_comes_and_goes() {
+    run(async {
+        let (far, near, cable) = cut_off(RedisServer::shared()).await;
+        no_wake_up_is_lost_over_outages(far, near, &cable).await;
     });
 }

@@ -2,6 +2,7 @@
 #![allow(dead_code, unused_imports, unreachable_pub, reason = "every test binary uses a part of it")]
 
 pub mod bodies;
+pub mod cable;
 #[cfg(unix)]
 pub mod engines;
 #[cfg(unix)]

@@ -203,6 +203,15 @@ impl Core {
         }
     }
 
+    /// Has the server say something that comes back behind all that was told before.
+    async fn call_a_round(&self, node: Uuid) -> Result<u64, StoreError> {
+        let round = self.watchers.next_round();
+        let (channel, call) = (channel(self), format!("{node}:{round}"));
+        let params: [&(dyn ToSql + Sync); 2] = [&channel, &call];
+        within(self.limit * 4, DOING, self.plain(Call::Round, &params)).await?;
+        Ok(round)
+    }
+
     async fn tell(&self, numbers: &[i64]) -> Result<(), StoreError> {
         let numbers = numbers.to_vec();
         let rows = within(self.limit * 4, DOING, self.plain(Call::Events, &[&self.space.0, &numbers])).await?;
@@ -272,24 +281,30 @@ impl Ear {
     async fn hear(&mut self, core: &Weak<Core>, joined: &Notify) -> Result<(), StoreError> {
         let mut renewal = Instant::now() + RENEW;
         let mut lonely: Option<Instant> = None;
+        // Called at the last renewal, and not come back yet.
+        let mut called: Option<u64> = None;
         loop {
             let next = self.next(joined, renewal).await?;
             let Some(core) = core.upgrade() else { return Ok(()) };
             match next {
-                Next::Heard(heard) => self.tell(&core, &heard).await?,
-                Next::Joined => {
-                    // What happened before may still be on its way: a round that comes back behind it says when it is not.
-                    let call = format!("{}:{}", self.node, core.watchers.next_round());
-                    let channel = channel(&core);
-                    let params: [&(dyn ToSql + Sync); 2] = [&channel, &call];
-                    within(core.limit * 4, DOING, core.plain(Call::Round, &params)).await?;
+                Next::Heard(heard) => {
+                    called = called
+                        .filter(|called| !heard.iter().any(|heard| matches!(heard, Heard::Round(round) if round >= called)));
+                    self.tell(&core, &heard).await?;
                 }
+                // What happened before may still be on its way: a round that comes back behind it says when it is not.
+                Next::Joined => drop(core.call_a_round(self.node).await?),
                 Next::Renew => {
+                    // Whatever lies between has forgotten the connection without a word to either side.
+                    if called.is_some() {
+                        return Err(StoreError::new(StoreErrorKind::TimedOut, DOING));
+                    }
                     lonely = if core.watchers.any() { None } else { Some(lonely.unwrap_or_else(Instant::now)) };
                     if lonely.is_some_and(|since| since.elapsed() >= LINGER) && core.listener.ends(&core) {
                         return Ok(());
                     }
                     stay(&core, self.node).await?;
+                    called = Some(core.call_a_round(self.node).await?);
                     renewal = Instant::now() + RENEW;
                 }
             }
