@@ -107,8 +107,12 @@ impl Locks {
     /// # Errors
     /// As for [`Locks::acquire`], and 403.
     pub async fn acquire_for(&self, caller: &Caller, request: LockRequest) -> Result<Granted, Refusal> {
+        let replaced = self.to_be_replaced(caller, &request).await;
         match self.acquire_asked(caller, request).await {
             Ok(granted) => {
+                if !granted.is_repeated() {
+                    replaced.iter().for_each(|replaced| self.note(&replaced.activity(caller, granted.lock())));
+                }
                 let kind = if granted.is_repeated() { ActivityKind::Repeated } else { ActivityKind::Acquired };
                 for (lock, token) in granted.locks.iter().zip(&granted.tokens) {
                     self.note(&Activity::new(kind, caller).of(lock).under(token));
@@ -117,6 +121,22 @@ impl Locks {
             }
             Err(refusal) => Err(self.noted(caller, refusal)),
         }
+    }
+
+    /// What an acquire ends if it is granted, for whoever hears of it.
+    async fn to_be_replaced(&self, caller: &Caller, request: &LockRequest) -> Vec<Replaced> {
+        let mut all = Vec::new();
+        for replace in &request.replaces {
+            all.push(match replace {
+                Replace::Held(_) => Replaced { reason: None, id: None, lock: None },
+                Replace::Broken { id, reason } => {
+                    let heard = self.policy().is_heard();
+                    let lock = if heard { self.by_id(caller, *id).await.ok().flatten() } else { None };
+                    Replaced { reason: Some(reason.clone()), id: Some(*id), lock }
+                }
+            });
+        }
+        all
     }
 
     async fn acquire_asked(&self, caller: &Caller, mut request: LockRequest) -> Result<Granted, Refusal> {
@@ -447,6 +467,26 @@ impl Drop for Undo {
         for token in self.tokens.drain(..) {
             self.locks.release_behind(token, Behind::Unheard);
         }
+    }
+}
+
+/// A lock whose place another one takes, as far as it is known.
+struct Replaced {
+    /// Why it is broken; none where it is the caller's own.
+    reason: Option<String>,
+    id: Option<LockId>,
+    lock: Option<Lock>,
+}
+
+impl Replaced {
+    fn activity<'a>(&'a self, caller: &'a Caller, by: &'a Lock) -> Activity<'a> {
+        let kind = if self.reason.is_some() { ActivityKind::Broken } else { ActivityKind::Replaced };
+        let activity = Activity::new(kind, caller);
+        let activity = match &self.lock {
+            Some(lock) => activity.of(lock),
+            None => activity.about(self.id, by.root().path()),
+        };
+        activity.because(self.reason.as_deref())
     }
 }
 

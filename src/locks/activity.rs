@@ -146,7 +146,6 @@ impl<'a> Activity<'a> {
 
     /// It was the lock with this id, of which no more is known, on `resource`.
     #[must_use]
-    #[allow(dead_code, reason = "what is handed over or replaced is told by this")]
     pub(crate) const fn about(mut self, lock_id: Option<LockId>, resource: &'a str) -> Self {
         self.lock_id = lock_id;
         self.resource = Some(resource);
@@ -217,6 +216,9 @@ impl Locks {
     pub(crate) fn note(&self, activity: &Activity<'_>) {
         self.counters().count(activity);
         self.policy().heard(activity);
+        if let Some(ledger) = &self.inner.ledger {
+            ledger.note(self, activity);
+        }
     }
 
     /// Counts and tells that `caller` was refused something, unless that has been told already.

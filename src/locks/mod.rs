@@ -11,6 +11,7 @@ mod authorize;
 mod breaking;
 mod builder;
 mod caller;
+mod expiry;
 mod find;
 mod guard;
 mod handover;
@@ -57,7 +58,7 @@ pub use self::{
     view::{LockView, LostView},
     watch::{LockNews, News},
 };
-use self::{builder::Policy, stats::Counters, wait::Room};
+use self::{builder::Policy, expiry::Ledger, stats::Counters, wait::Room};
 use crate::store::{Clock, LockStore};
 
 /// The hub: a store and the policy over it. A cheap handle, cloned wherever locks are needed.
@@ -86,6 +87,8 @@ struct Inner {
     room: Room,
     counters: Counters,
     watching: AtomicUsize,
+    /// Only where somebody hears of what happens.
+    ledger: Option<Ledger>,
 }
 
 impl Locks {
@@ -141,7 +144,9 @@ impl Locks {
 
     fn from_parts(store: Arc<dyn LockStore>, policy: Policy) -> Self {
         let room = Room::new(&policy.limits);
-        Self { inner: Arc::new(Inner { store, policy, room, counters: Counters::default(), watching: AtomicUsize::new(0) }) }
+        let ledger = policy.is_heard().then(Ledger::new);
+        let counters = Counters::default();
+        Self { inner: Arc::new(Inner { store, policy, room, counters, watching: AtomicUsize::new(0), ledger }) }
     }
 }
 

@@ -1,8 +1,6 @@
 //! What becomes of a holder's locks once it has written under them: nothing, a lifetime anew, or their end.
 
-use std::time::Duration;
-
-use super::{Incident, Locks};
+use super::{Activity, ActivityKind, Incident, Locks, Origin};
 use crate::{
     lock::{HolderProof, Lock, LockId, LockScope, LockToken, Principal, ResourceKey},
     request::{LockPreference, RequestView},
@@ -66,11 +64,11 @@ impl OwnLocks {
                 LockPreference::Keep => continue,
                 LockPreference::Renew => {
                     let refresh = Refresh::new(which, authority, Span::Same).covering(covering);
-                    settle(locks, locks.store().refresh(&refresh)).map(Late::Refreshed)
+                    self.settle(locks, locks.store().refresh(&refresh)).map(Late::Refreshed)
                 }
                 LockPreference::Release => {
                     let release = Release::new(which, authority).covering(covering);
-                    settle(locks, locks.store().release(&release)).map(Late::Released)
+                    self.settle(locks, locks.store().release(&release)).map(Late::Released)
                 }
             };
             late.extend(pending);
@@ -78,17 +76,32 @@ impl OwnLocks {
         if late.is_empty() {
             return StoreFuture::ready(());
         }
-        let locks = locks.clone();
+        let (locks, actor) = (locks.clone(), self.principal.clone());
         StoreFuture::new(async move {
+            let what = "renewing or ending a lock after its holder's write";
             for pending in late {
-                let answer = match pending {
-                    Late::Refreshed(pending) => within(&locks, limit, pending).await,
-                    Late::Released(pending) => within(&locks, limit, pending).await,
-                };
-                failed(&locks, answer.err());
+                match pending {
+                    Late::Refreshed(pending) => {
+                        tell(&locks, actor.as_ref(), locks.answered_within(limit, what, pending).await);
+                    }
+                    Late::Released(pending) => {
+                        tell(&locks, actor.as_ref(), locks.answered_within(limit, what, pending).await);
+                    }
+                }
             }
             Ok(())
         })
+    }
+
+    /// Nothing, where the store has answered.
+    fn settle<T: Happened>(&self, locks: &Locks, answer: StoreFuture<T>) -> Option<StoreFuture<T>> {
+        match answer.into_ready() {
+            Ok(answer) => {
+                tell(locks, self.principal.as_ref(), answer);
+                None
+            }
+            Err(pending) => Some(pending),
+        }
     }
 }
 
@@ -98,23 +111,36 @@ enum Late {
     Released(StoreFuture<Released>),
 }
 
-/// Nothing, where the store has answered.
-fn settle<T>(locks: &Locks, answer: StoreFuture<T>) -> Option<StoreFuture<T>> {
-    match answer.into_ready() {
-        Ok(answer) => {
-            failed(locks, answer.err());
-            None
+/// What has happened to a lock, if anything.
+trait Happened {
+    fn happened(&self) -> Option<(ActivityKind, &Lock)>;
+}
+
+impl Happened for Refreshed {
+    fn happened(&self) -> Option<(ActivityKind, &Lock)> {
+        match self {
+            Self::Refreshed(lock, _) => Some((ActivityKind::Refreshed, lock)),
+            _ => None,
         }
-        Err(pending) => Some(pending),
     }
 }
 
-async fn within<T>(locks: &Locks, limit: Duration, pending: StoreFuture<T>) -> Result<(), StoreError> {
-    locks.answered_within(limit, "renewing or ending a lock after its holder's write", pending).await.map(|_| ())
+impl Happened for Released {
+    fn happened(&self) -> Option<(ActivityKind, &Lock)> {
+        match self {
+            Self::Released(lock) => Some((ActivityKind::Released, lock)),
+            _ => None,
+        }
+    }
 }
 
-fn failed(locks: &Locks, error: Option<StoreError>) {
-    if let Some(error) = error {
-        locks.report(&Incident::NotAfterWrite { error: &error });
+fn tell<T: Happened>(locks: &Locks, actor: Option<&Principal>, answer: Result<T, StoreError>) {
+    match answer {
+        Ok(answer) => {
+            if let Some((kind, lock)) = answer.happened() {
+                locks.note(&Activity::by(kind, Origin::Remote, actor).of(lock));
+            }
+        }
+        Err(error) => locks.report(&Incident::NotAfterWrite { error: &error }),
     }
 }

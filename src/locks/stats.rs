@@ -121,16 +121,6 @@ struct Refused {
     malformed: AtomicU64,
 }
 
-/// How a wait ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(dead_code, reason = "waiting counts by this")]
-pub(crate) enum Waited {
-    /// What was waited for came.
-    Served,
-    /// The time was up, or whoever waited left.
-    GivenUp,
-}
-
 fn one_more(counter: &AtomicU64) {
     counter.fetch_add(1, Ordering::Relaxed);
 }
@@ -150,21 +140,6 @@ impl Counters {
             ActivityKind::Claimed => &self.claimed,
             ActivityKind::Cleared => &self.cleared,
             ActivityKind::Refused => self.refused.group(activity.code()),
-        });
-    }
-
-    /// Somebody begins to wait for a lock.
-    #[allow(dead_code, reason = "waiting counts by this")]
-    pub(crate) fn wait_began(&self) {
-        one_more(&self.waits_begun);
-    }
-
-    /// And no longer does.
-    #[allow(dead_code, reason = "waiting counts by this")]
-    pub(crate) fn wait_ended(&self, how: Waited) {
-        one_more(match how {
-            Waited::Served => &self.waits_served,
-            Waited::GivenUp => &self.waits_given_up,
         });
     }
 }
@@ -238,7 +213,7 @@ impl Locks {
             waits_begun: read(&counters.waits_begun),
             waits_served: read(&counters.waits_served),
             waits_given_up: read(&counters.waits_given_up),
-            waiting: 0,
+            waiting: self.waiting(),
             watching: self.watching(),
             guards: counters.guards.load(Ordering::Relaxed),
         }
@@ -259,5 +234,31 @@ impl CountedGuard {
 impl Drop for CountedGuard {
     fn drop(&mut self) {
         self.0.counters().guards.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Counted among those who began to wait; and among those who gave up when this is dropped, unless they were served.
+#[derive(Debug)]
+pub(crate) struct CountedWait {
+    locks: Locks,
+    served: bool,
+}
+
+impl CountedWait {
+    pub(crate) fn new(locks: Locks) -> Self {
+        one_more(&locks.counters().waits_begun);
+        Self { locks, served: false }
+    }
+
+    /// What was waited for has come.
+    pub(crate) fn served(&mut self) {
+        self.served = true;
+    }
+}
+
+impl Drop for CountedWait {
+    fn drop(&mut self) {
+        let counters = self.locks.counters();
+        one_more(if self.served { &counters.waits_served } else { &counters.waits_given_up });
     }
 }

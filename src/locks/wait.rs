@@ -12,7 +12,7 @@ use std::{
 
 use http::{HeaderMap, HeaderValue};
 
-use super::{Caller, Limits, LockRequest, Locks, Refusal, RefusalCode, builder::Waits};
+use super::{Caller, Limits, LockRequest, Locks, Refusal, RefusalCode, builder::Waits, stats::CountedWait};
 use crate::{
     lock::{ResourceKey, Timestamp},
     request::Preferences,
@@ -130,6 +130,7 @@ impl Locks {
             asked_at: clock.now(),
             clock,
             stage: Stage::Blocked,
+            counted: CountedWait::new(self.clone()),
             _place: place,
         };
         waiting.behind(refusal);
@@ -149,6 +150,7 @@ pub(crate) struct Waiting {
     until: ClockSleep,
     asked_at: Timestamp,
     stage: Stage,
+    counted: CountedWait,
     _place: Place,
 }
 
@@ -183,6 +185,11 @@ impl Waiting {
                 }
             }
         }
+    }
+
+    /// The write goes on.
+    pub(crate) fn served(&mut self) {
+        self.counted.served();
     }
 
     /// The write was refused again.

@@ -7,8 +7,8 @@ use super::{
     layer::{Fence, Options},
 };
 use crate::{
-    lock::{Gone, Lock},
-    locks::{Incident, Locks, OwnLocks},
+    lock::{Gone, Lock, Principal},
+    locks::{Activity, ActivityKind, Incident, Locks, Origin, OwnLocks},
     request::{LockPreference, Preferences, RequestView},
     store::{Admitted, StoreError, StoreFuture, WriteId},
 };
@@ -18,6 +18,9 @@ use crate::{
 pub(crate) struct After {
     locks: Locks,
     gone: Vec<Gone<'static>>,
+    /// The locks that go with it, as far as they were answered for, and on whose behalf.
+    taken: Vec<Lock>,
+    actor: Option<Principal>,
     own: Option<(OwnLocks, LockPreference)>,
     applied: Vec<HeaderValue>,
 }
@@ -36,19 +39,26 @@ impl After {
         if answered.is_empty() {
             return None;
         }
-        let seen = gone.iter().any(|gone| answered.iter().any(|lock| gone.takes(lock.root())));
+        let taken = |lock: &&Lock| gone.iter().any(|gone| gone.takes(lock.root()));
+        let taken: Vec<Lock> = answered.iter().filter(taken).cloned().collect();
         let asked = Preferences::of(request.headers).lock;
         let wanted = asked.or(usual);
-        if !seen && wanted.is_none() {
+        if taken.is_empty() && wanted.is_none() {
             return None;
         }
         let wanted = wanted.filter(|wanted| *wanted != LockPreference::Keep);
         Some(Box::new(Self {
             locks: locks.clone(),
-            gone: if seen { gone } else { Vec::new() },
+            gone: if taken.is_empty() { Vec::new() } else { gone },
+            actor: locks.policy().principal.as_ref().and_then(|principal| principal(&request)),
+            taken,
             own: wanted.map(|wanted| (OwnLocks::of(locks, request, answered), wanted)),
             applied: asked.and_then(|asked| HeaderValue::try_from(format!("lock={asked}")).ok()).into_iter().collect(),
         }))
+    }
+
+    fn nothing(locks: &Locks) -> Self {
+        Self { locks: locks.clone(), gone: Vec::new(), taken: Vec::new(), actor: None, own: None, applied: Vec::new() }
     }
 
     /// Tells that the locks could not be ended. The resources are gone all the same, so the answer stands, and the locks
@@ -68,12 +78,19 @@ impl After {
     /// the service has answered, and its answer cannot wait for ever.
     pub(crate) fn clear(&self, under: Option<WriteId>) -> StoreFuture<usize> {
         match self.locks.store().clear(&self.gone, under).into_ready() {
-            Ok(answer) => answer.into(),
+            Ok(answer) => {
+                if answer.is_ok() {
+                    tell_cleared(&self.locks, &self.taken, self.actor.as_ref());
+                }
+                answer.into()
+            }
             Err(pending) => {
-                let locks = self.locks.clone();
+                let (locks, taken, actor) = (self.locks.clone(), self.taken.clone(), self.actor.clone());
                 StoreFuture::new(async move {
                     let limit = locks.limits().answer_within;
-                    locks.answered_within(limit, "ending the locks of what is gone", pending).await
+                    let ended = locks.answered_within(limit, "ending the locks of what is gone", pending).await?;
+                    tell_cleared(&locks, &taken, actor.as_ref());
+                    Ok(ended)
                 })
             }
         }
@@ -98,6 +115,13 @@ impl After {
     }
 }
 
+/// Tells that `taken` went with their resources.
+pub(crate) fn tell_cleared(locks: &Locks, taken: &[Lock], actor: Option<&Principal>) {
+    for lock in taken {
+        locks.note(&Activity::by(ActivityKind::Cleared, Origin::Remote, actor).of(lock));
+    }
+}
+
 /// What an admitted request takes along, and what is to be done once it has been answered. `heeded` is what was done for
 /// the client before.
 pub(super) fn prepare<B>(
@@ -115,8 +139,7 @@ pub(super) fn prepare<B>(
     let gone = if answered.is_empty() { Vec::new() } else { locks.gone_after(view) };
     let after = After::of(locks, view, answered, gone, options.own);
     let Some(heeded) = heeded else { return after };
-    let mut after =
-        after.unwrap_or_else(|| Box::new(After { locks: locks.clone(), gone: Vec::new(), own: None, applied: Vec::new() }));
+    let mut after = after.unwrap_or_else(|| Box::new(After::nothing(locks)));
     after.applied.push(heeded);
     Some(after)
 }

@@ -321,7 +321,9 @@ where
         let mut this = self.project();
         if admitted.permit.poll_lapsed(cx).is_ready() {
             drop((admitted, service));
-            return Some(this.responder.respond(&Refusal::lease_lapsed(), request));
+            let mut refusal = Refusal::lease_lapsed();
+            locks.answered_with(Some(RequestView::of(&request)), &mut refusal);
+            return Some(this.responder.respond(&refusal, request));
         }
         let after = prepare(&mut request, &admitted, locks, options, heeded);
         let guard = Guard { permit: admitted.permit, after, hold: options.hold, lease: Lease::Aged };

@@ -178,6 +178,7 @@ where
     }
 
     fn go(&mut self, admitted: Admitted) -> Outcome<S, B> {
+        self.waiting.served();
         let clone = self.service.clone();
         Outcome::Go {
             service: std::mem::replace(&mut self.service, clone),

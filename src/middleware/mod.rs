@@ -48,4 +48,7 @@ mod service;
 
 pub use self::{admission::Admission, future::ResponseFuture, layer::LockLayer, service::LockService};
 #[cfg(feature = "webdav")]
-pub(crate) use self::{after::After, held::Place};
+pub(crate) use self::{
+    after::{After, tell_cleared},
+    held::Place,
+};

@@ -10,21 +10,21 @@ use super::{
 use crate::{
     lock::{Gone, Lock, Reach, ResourceKey},
     locks::Incident,
+    middleware::tell_cleared,
     store::Permit,
 };
 
 /// The locks that the write answered for, and that would all have ended with its success.
 pub(super) struct Remains {
-    roots: Vec<ResourceKey<'static>>,
+    locks: Vec<Lock>,
 }
 
 impl Remains {
     /// Those of `answered` that go with `gone`; nothing where there are none.
     pub(super) fn of(answered: &[Lock], gone: &[Gone<'_>]) -> Option<Self> {
-        let mut roots: Vec<_> =
-            answered.iter().map(Lock::root).filter(|root| gone.iter().any(|gone| gone.takes(root))).cloned().collect();
-        roots.dedup();
-        (!roots.is_empty()).then_some(Self { roots })
+        let taken = |lock: &&Lock| gone.iter().any(|gone| gone.takes(lock.root()));
+        let locks: Vec<Lock> = answered.iter().filter(taken).cloned().collect();
+        (!locks.is_empty()).then_some(Self { locks })
     }
 
     /// Ends the locks of what is gone. What the multistatus names as failed is there still, and so is all above it (RFC
@@ -35,7 +35,9 @@ impl Remains {
     {
         let failed = failed(exchange, multistatus);
         let mut gone = Vec::new();
-        for root in self.roots {
+        let mut roots: Vec<_> = self.locks.iter().map(Lock::root).cloned().collect();
+        roots.dedup();
+        for root in roots {
             if failed.iter().any(|failed| *failed == root || failed.is_below(&root)) {
                 continue;
             }
@@ -52,9 +54,16 @@ impl Remains {
             let limit = exchange.locks.limits().answer_within;
             let cleared = exchange.locks.store().clear(&gone, permit.id());
             let what = "ending the locks of what is gone";
-            if let Err(error) = exchange.locks.answered_within(limit, what, cleared).await {
-                for gone in &gone {
-                    exchange.locks.report(&Incident::LocksLeft { path: gone.key.path(), error: &error });
+            match exchange.locks.answered_within(limit, what, cleared).await {
+                Ok(_) => {
+                    let mut taken = self.locks;
+                    taken.retain(|lock| gone.iter().any(|gone| gone.takes(lock.root())));
+                    tell_cleared(&exchange.locks, &taken, exchange.caller.principal());
+                }
+                Err(error) => {
+                    for gone in &gone {
+                        exchange.locks.report(&Incident::LocksLeft { path: gone.key.path(), error: &error });
+                    }
                 }
             }
         }

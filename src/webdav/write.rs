@@ -111,7 +111,12 @@ where
         let again = poll_fn(|cx| waiting.poll_again(cx)).await;
         // Once more when the time is up, so that what the client is told is of now.
         decided = decide(exchange, handler).await;
-        let Err(Stop::Refused(refused)) = &decided else { return decided };
+        let Err(Stop::Refused(refused)) = &decided else {
+            if decided.is_ok() {
+                waiting.served();
+            }
+            return decided;
+        };
         let waits = matches!(refused.refusal().status(), StatusCode::LOCKED | StatusCode::SERVICE_UNAVAILABLE);
         if again == Again::TimeUp || !waits {
             return decided;

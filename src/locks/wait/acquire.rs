@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
-    super::{Caller, LockRequest, Locks, Refusal, RefusalCode, acquire::new_locks},
+    super::{Caller, LockRequest, Locks, Refusal, RefusalCode, acquire::new_locks, stats::CountedWait},
     Patience,
 };
 use crate::{
@@ -53,6 +53,7 @@ impl Locks {
         // Whoever gives something up for it does not wait for those who may be waiting for just that.
         let order = if request.replaces.is_empty() { Order::InTurn } else { Order::AtOnce };
         let wants = Wants { roots: keys.clone(), scope: request.scope, depth: request.depth, order };
+        let mut counted = self.passes(request, &keys).map(|_| CountedWait::new(self.clone()));
         let line = &self.room().line;
         let mut waiter = Waiter::join(line, wants, self.store().clone(), self.clock().clone(), patience.until);
         let mut last = None;
@@ -60,8 +61,12 @@ impl Locks {
             let drain = waiter.within(drain);
             let answer = self.ask(caller, request, &locks, lifetime, drain).await;
             if waiter.answered(&answer) == Settled::Yes {
+                if let (Some(counted), Ok(Acquired::Granted(_))) = (&mut counted, &answer) {
+                    counted.served();
+                }
                 return Ok((locks, answer));
             }
+            counted.get_or_insert_with(|| CountedWait::new(self.clone()));
             if answer.is_err() {
                 // Nobody knows what became of these: if they were granted they are being ended, and their tokens are used up.
                 locks = new_locks(caller, request, keys.to_vec());
