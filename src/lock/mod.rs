@@ -13,9 +13,7 @@ mod target;
 mod time;
 mod token;
 
-pub(crate) use self::key::is_below;
-#[cfg(feature = "webdav")]
-pub(crate) use self::key::parent;
+pub(crate) use self::key::{is_below, parent};
 pub use self::{
     holder::{HolderClaim, HolderProof, Owner, Principal},
     id::LockId,
