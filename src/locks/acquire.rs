@@ -129,6 +129,7 @@ impl Locks {
         for replace in &request.replaces {
             all.push(match replace {
                 Replace::Held(_) => Replaced { reason: None, id: None, lock: None },
+                Replace::Own { id } => Replaced { reason: None, id: Some(*id), lock: None },
                 Replace::Broken { id, reason } => {
                     let heard = self.policy().is_heard();
                     let lock = if heard { self.by_id(caller, *id).await.ok().flatten() } else { None };
