@@ -67,14 +67,18 @@ fn two_people_edit_one_document_and_the_one_who_is_taken_over_loses_nothing() {
     ben.browser.run("document.getElementById('ask-text').value = ''");
     right.type_into("#ask-text", "Only a comma, <b>please</b>?\u{e007}");
     ben.reads("asked", "Ann can read it now");
-    right.click("#when-free");
     ann.reads("note-list", "Ben Only a comma, <b>please</b>?");
     ann.reads("live", "Ben asks");
     left.picture("4-asked");
 
-    // She finishes, and he goes on at that moment, with what she saved.
-    left.click("#done");
+    // She gives it to him, and he goes on with what she saved. Nobody else can come in between.
+    left.click("#note-list button");
     ann.is("reading");
+    ann.sees_that_it_is("other");
+    ben.sees_that_it_is("offered");
+    ben.reads("who", "Handed over to you");
+    right.picture("5-handed-over");
+    right.click("#claim");
     ben.is("editing");
     ben.sees_that_it_is("me");
     assert!(ben.text().contains("The whale is on loan."));
@@ -88,20 +92,27 @@ fn two_people_edit_one_document_and_the_one_who_is_taken_over_loses_nothing() {
     ann.sees_that_it_is("free");
     ann.reads("live", "free");
 
+    // He comes back for a moment; she stands in line, and it is hers when he is done.
+    ben.edits();
+    ann.sees_that_it_is("other");
+    left.click("#when-free");
+    right.click("#done");
+    ann.is("editing");
+    ann.sees_that_it_is("me");
+
     // The administrator takes over with a reason, and lets her save first.
-    ann.edits();
     ann.types(" Bring an umbrella.");
     right.click(".me button");
     let admin = Reader::sign_in(&right, address, "admin");
     admin.opens("welcome");
     admin.sees_that_it_is("other");
-    right.picture("5-take-over");
+    right.picture("6-take-over");
     // Shorter than offered, so that nobody waits for it.
     right.run("document.querySelector('input[name=when]').value = '4'");
     right.type_into("#reason", "the minister comes\u{e007}");
     ann.reads("banner", "admin takes over at");
     ann.reads("banner", "“the minister comes”");
-    left.picture("6-being-taken-over");
+    left.picture("7-being-taken-over");
     left.press("\u{e009}s");
     ann.reads("state", "All saved.");
     ann.types(" And boots.");
@@ -118,7 +129,7 @@ fn two_people_edit_one_document_and_the_one_who_is_taken_over_loses_nothing() {
     right.click("#done");
     ann.sees_that_it_is("free");
     ann.sees("document.getElementById('saved').textContent.includes('Closed on Friday.')");
-    left.picture("7-side-by-side");
+    left.picture("8-side-by-side");
     left.click("#again");
     ann.is("editing");
     ann.reads("banner", "admin saved another version meanwhile");
@@ -136,9 +147,9 @@ fn two_people_edit_one_document_and_the_one_who_is_taken_over_loses_nothing() {
         { "name": "prefers-color-scheme", "value": "dark" }, { "name": "prefers-reduced-motion", "value": "reduce" },
     ] }),
     );
-    left.picture("8-dark");
+    left.picture("9-dark");
     left.resize(420, 900);
-    left.picture("9-narrow");
+    left.picture("10-narrow");
 }
 
 #[test]
@@ -251,7 +262,7 @@ fn a_killed_browser_frees_by_expiry_and_has_everything_when_it_is_started_again(
 fn a_page_without_a_network_says_so_claims_nothing_and_loses_nothing() {
     let _turn = one_at_a_time();
     let Some(programs) = Programs::find() else { return };
-    let server = editor("4");
+    let server = editor("3");
     let wire = Wire::to(server.address());
     let folder = Profile::new();
     let browser = Browser::start(&programs, &folder);

@@ -2,8 +2,10 @@
 #![allow(dead_code, unreachable_pub, unused_imports, unused_macros, reason = "every test binary uses a part of it")]
 
 use std::{
+    collections::BTreeMap,
     io::{BufRead, BufReader},
     process::{Child, ChildStdout, Command, Stdio},
+    sync::{Mutex, PoisonError},
 };
 
 use serde_json::Value;
@@ -109,6 +111,13 @@ impl Drop for Example {
 
 /// Where the example's program is, built if it has to be: `cargo test` does so by itself, `cargo test --test` does not.
 pub fn built(example: &str) -> String {
+    static BUILT: Mutex<BTreeMap<String, String>> = Mutex::new(BTreeMap::new());
+    // Once for each: cargo takes a while to find out that there is nothing to do.
+    let mut built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
+    built.entry(example.to_owned()).or_insert_with(|| build(example)).clone()
+}
+
+fn build(example: &str) -> String {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.args(["build", "--quiet", "--message-format=json", "--example", example]);
     if cfg!(feature = "full") {

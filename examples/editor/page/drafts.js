@@ -6,6 +6,8 @@
 //
 // Each page that is opened writes a draft of its own, so that no window overwrites what was typed in another one.
 
+import { pause } from './send.js';
+
 const PREFIX = 'draft';
 
 export class Drafts {
@@ -60,7 +62,9 @@ export class Drafts {
 
   async #onDisk() {
     const range = IDBKeyRange.bound(this.#prefix, `${this.#prefix}\uffff`);
-    return this.#transaction((store) => store.getAll(range)).catch(() => []);
+    const read = this.#transaction((store) => store.getAll(range)).catch(() => []);
+    // What the disk does not give in time, nobody waits for.
+    return Promise.race([read, pause(3000).then(() => [])]);
   }
 
   // One write at a time, and always the newest: somebody types faster than a disk turns.

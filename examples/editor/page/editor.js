@@ -57,7 +57,7 @@ class Editor {
     this.user = user;
     this.saved = saved;
     this.drafts = new Drafts(user.name, id);
-    this.lock = new DocumentLock(id);
+    this.lock = new DocumentLock(id, user.name);
     this.panel = new Panel(this);
   }
 
@@ -99,7 +99,7 @@ class Editor {
     addEventListener('pageshow', ({ persisted }) => persisted && location.reload());
     document.addEventListener('visibilitychange', () => {
       if (!document.hidden) lock.resume();
-      else if (!lock.hold && !this.#waiting) lock.sleep();
+      else if (!lock.hold && !this.#waiting && !this.panel.hasAsked) lock.sleep();
     });
   }
 
@@ -316,7 +316,7 @@ class Editor {
   // --- saving ------------------------------------------------------------------------------------------------------
 
   async save() {
-    if (this.#mode !== 'editing') return false;
+    if (this.#mode !== 'editing' || !this.isDirty) return this.#mode === 'editing';
     if (this.#saving) {
       // What was typed since then, afterwards.
       await this.#saving;
@@ -393,7 +393,6 @@ class Editor {
     if (status === 200) {
       // Typed while the answer was on its way, it stays here.
       this.#mode = this.isDirty ? 'copy' : 'reading';
-      this.lock.hold = null;
       this.#setBanner('good', `Handed over to ${to}.`);
       this.lock.check();
       $('main').focus();
@@ -474,6 +473,7 @@ class Editor {
       }
       this.#told = told;
     }
+    if (this.isWaiting && other?.mine && other.state === 'offered') this.start({ claim: true });
     if (this.#again && lock.link === 'up' && lock.hold && !lock.hold.lapsed && !this.#saving) this.save();
     this.#show();
   }
@@ -504,12 +504,12 @@ class Editor {
     root.mode = mode;
     root.link = lock.link;
     root.dirty = this.isDirty;
-    root.holding = lock.hold ? (lock.hold.lapsed ? 'unsure' : 'yes') : 'no';
+    root.holding = !lock.hold ? 'no' : lock.hold.lapsed ? 'unsure' : lock.hold.breaking ? 'ending' : 'yes';
 
     const title = (text.value.split('\n').find((line) => line.trim()) ?? 'Untitled').replace(/^[#\s]+/, '');
     $('title').textContent = title;
     const who = lock.other && !lock.other.mine ? `${nameOf(lock.other)} is editing` : null;
-    const mark = lock.hold?.breaking ? '⚠ ' : lock.hold ? '✎ ' : this.isWaiting && lock.known && !lock.other ? '● ' : '';
+    const mark = lock.hold?.breaking ? '⚠ ' : lock.hold ? '✎ ' : this.panel.hasAsked && lock.known && !lock.other ? '● Free · ' : '';
     document.title = `${mark}${title}${who ? ` · ${who}` : ''}`;
     $('meta').textContent = `Saved by ${saved.saved_by}, ${time(saved.saved_at)}`;
     $('offline').hidden = lock.link === 'up';
@@ -520,7 +520,8 @@ class Editor {
     $('edit').hidden = !(mode === 'reading' && (free || (this.#starting && !this.#waiting)));
     $('edit').disabled = this.#starting;
     $('save').hidden = $('done').hidden = mode !== 'editing';
-    $('save').disabled = !this.isDirty && !this.#saving;
+    // Not `disabled`, which would take the focus from whoever pressed it.
+    $('save').setAttribute('aria-disabled', !this.isDirty);
     $('done').textContent = this.isDirty ? 'Save and finish' : 'Done';
     $('kept').hidden = mode !== 'copy';
     $('again').disabled = !free || (this.#starting && !this.#waiting);
@@ -543,12 +544,12 @@ class Editor {
       return { kind: 'bad', text: 'No connection for so long that the page may be free for others by now. Go on typing: everything is kept in this browser, and saved as soon as that is possible, if nobody came in between.' };
     }
     if (hold?.breaking) {
-      const { by, reason, until } = hold.breaking;
+      const { by, reason } = hold.breaking;
       const why = reason ? `: “${reason}”` : '';
-      return { kind: 'warn', text: `${by ?? 'Somebody'} takes over at ${exactTime(Date.now() + until - now())}${why}. Save until then. What you do not save stays here, and is kept in this browser.` };
+      return { kind: 'warn', text: `${by ?? 'Somebody'} takes over at ${exactTime(hold.end)}${why}. Save until then. What you do not save stays here, and is kept in this browser.` };
     }
     if (hold && link === 'down') {
-      return { kind: 'warn', text: `No connection. The page is yours until ${exactTime(Date.now() + hold.until - now())}, and everything is kept in this browser. Trying again.` };
+      return { kind: 'warn', text: `No connection. The page is yours until ${exactTime(hold.end)}, and everything is kept in this browser. Trying again.` };
     }
     return null;
   }

@@ -1,7 +1,7 @@
 // Which lines of a text are not in another one: the longest common subsequence of lines.
 
 // Past this many lines nothing is compared: it takes time and room by the product of both lengths.
-const MOST = 2000;
+const MOST = 1000;
 
 // For each line of `text`, whether it is (in order) in `other` too.
 export function common(text, other) {

@@ -7,7 +7,7 @@
 // Events: `change` when there is something else to show; `news` for what others did; `lost` when this page's own lock is
 // gone, with who did it and why; `tick` twice a second.
 
-import { now, pause, send } from './send.js';
+import { now, pause, send, timeOfDay } from './send.js';
 
 // Without a stream the server is asked so often; with one, only to see whether the stream is still alive.
 const POLL = 2000;
@@ -20,10 +20,11 @@ const LIVE = ['locked', 'refreshed', 'breaking'];
 const ENDED = ['broken', 'released', 'expired', 'replaced', 'gone'];
 
 export class DocumentLock extends EventTarget {
-  locks = []; // of this document, as the server shows them, each with `until` by our clock
+  locks = []; // of this document, as the server shows them, each with `until` by our clock, and `end` by the one on the wall
   known = false; // whether the server said anything yet
   link = 'up';
-  hold = null; // our own: { token, id, lifetime, until, next, lapsed, breaking }
+  hold = null; // our own: { token, id, lifetime, until, end, next, lapsed, breaking }
+  #user;
   #url;
   #stream = null;
   #proposed = null; // the token of an acquire that is under way
@@ -33,8 +34,9 @@ export class DocumentLock extends EventTarget {
   #beating = false;
   #paused = false;
 
-  constructor(id) {
+  constructor(id, user) {
     super();
+    this.#user = user;
     this.#url = `/locks/docs/${encodeURIComponent(id)}`;
     new Worker('/page/tick.js').onmessage = () => this.#tick();
     // A hint to look now. Whether it is true, only a request tells.
@@ -91,7 +93,7 @@ export class DocumentLock extends EventTarget {
     // An answer that is on its way may be older than this.
     if (this.#checking) this.#checkAgain = true;
     if (mine && kind === 'breaking') this.#breaking({ by, reason });
-    if (!mine && kind !== 'refreshed') this.#tell('news', { kind, lock, by, reason });
+    if (kind !== 'refreshed') this.#tell('news', { kind, lock, by, reason });
     this.#see(ENDED.includes(kind) ? others : [...others, lock]);
   }
 
@@ -129,9 +131,9 @@ export class DocumentLock extends EventTarget {
     const at = now();
     this.known = true;
     this.#setLink('up');
-    this.locks = locks.map((lock) => ({ until: lock.expires_in == null ? Infinity : at + lock.expires_in * 1000, ...lock }));
+    this.locks = locks.map((lock) => ({ ...until(lock.expires_in == null ? Infinity : at + lock.expires_in * 1000), ...lock }));
     const own = this.hold && this.locks.find((lock) => lock.lock_id === this.hold.id);
-    if (own?.state === 'breaking') this.#breaking({ until: own.until });
+    if (own?.state === 'breaking') this.#breaking({ at: own.until });
     // It is gone, and why, our heartbeat is told.
     if (this.hold && !own) this.beat();
     this.#tell('change');
@@ -158,8 +160,7 @@ export class DocumentLock extends EventTarget {
           });
           if (status >= 500) throw new Error(`the server answers ${status}`);
           if (status >= 300) return { granted: false, status, ...body };
-          this.#have(body, token, sent);
-          return { granted: true };
+          return this.#have(body, token, sent);
         } catch (error) {
           if (attempt === 3 || signal?.aborted) {
             this.#giveBack(token);
@@ -179,17 +180,22 @@ export class DocumentLock extends EventTarget {
     const sent = now();
     const { status, body } = await send('POST', this.#url, { json: { action: 'claim' } });
     if (status !== 200) return { granted: false, status, ...body };
-    this.#have(body, body.token, sent);
-    return { granted: true };
+    return this.#have(body, body.token, sent);
   }
 
   #have(lock, token, sent) {
+    if (lock.owner?.id !== this.#user) {
+      // In this browser, in another window: what is typed here is not to be saved in their name.
+      this.#giveBack(token);
+      return { granted: false, detail: 'Somebody else is signed in by now.' };
+    }
     const left = lock.expires_in * 1000;
     const lifetime = Math.max(Date.parse(lock.expires_at) - Date.parse(lock.created_at), 1000);
-    this.hold = { token, id: lock.lock_id, lifetime, until: sent + left, next: sent + lifetime / 3, lapsed: false, breaking: null };
+    this.hold = { token, id: lock.lock_id, lifetime, ...until(sent + left), next: sent + lifetime / 3, lapsed: false, breaking: null };
     this.#setLink('up');
     this.#tell('change');
     this.check();
+    return { granted: true };
   }
 
   // The heartbeat.
@@ -204,7 +210,7 @@ export class DocumentLock extends EventTarget {
       const { status, body } = await send('PATCH', this.#url, { headers, patience: Math.max(hold.lifetime / 3, 1000) });
       if (this.hold !== hold) return;
       if (status === 200) {
-        hold.until = sent + body.expires_in * 1000;
+        Object.assign(hold, until(sent + body.expires_in * 1000));
         hold.next = sent + hold.lifetime / 3;
         hold.lapsed = false;
         this.#setLink('up');
@@ -227,23 +233,30 @@ export class DocumentLock extends EventTarget {
     const lost = body.lost?.[0] ?? {};
     const own = body.locks?.find((lock) => lock.lock_id === hold.id && lock.state === 'breaking');
     if (own) {
-      this.#breaking({ until: sent + own.expires_in * 1000, by: lost.by, reason: lost.reason });
+      this.#breaking({ at: sent + own.expires_in * 1000, by: lost.by, reason: lost.reason });
     } else {
       this.#lose({ cause: status === 401 ? 'signed_out' : (lost.cause ?? 'unknown'), by: lost.by, reason: lost.reason });
     }
   }
 
   // Somebody takes it over, but lets us finish: we may save until then, and no heartbeat changes that.
-  #breaking({ until, by, reason }) {
+  #breaking({ at, by, reason }) {
     const hold = this.hold, known = hold.breaking ?? {};
-    hold.breaking = { until: until ?? known.until ?? hold.until, by: by ?? known.by, reason: reason ?? known.reason };
-    hold.until = hold.breaking.until;
+    // What is said again differs by what it was on the way.
+    if (at !== undefined && !(Math.abs(at - known.at) < 1500)) Object.assign(hold, until(at));
+    hold.breaking = { at: hold.until, by: by ?? known.by, reason: reason ?? known.reason };
     hold.next = hold.until + 200;
     this.#tell('change');
   }
 
-  #lose(how) {
+  // The lock is not ours any more; so it is not one that we have in another window either.
+  #forget() {
+    this.locks = this.locks.filter((lock) => lock.lock_id !== this.hold?.id);
     this.hold = null;
+  }
+
+  #lose(how) {
+    this.#forget();
     this.#tell('lost', how);
     this.#tell('change');
     this.check();
@@ -262,7 +275,7 @@ export class DocumentLock extends EventTarget {
   // Gives it back.
   async stop() {
     const hold = this.hold;
-    this.hold = null;
+    this.#forget();
     this.#tell('change');
     if (hold) await this.#giveBack(hold.token);
     this.check();
@@ -297,8 +310,10 @@ export class DocumentLock extends EventTarget {
     return send('POST', this.#url, { json: { action: 'break', lock_id: lock.lock_id, reason, grace } });
   }
 
-  handOver(to, reason) {
-    return send('POST', this.#url, { json: { action: 'transfer', to, token: this.hold.token, reason } });
+  async handOver(to) {
+    const answer = await send('POST', this.#url, { json: { action: 'transfer', to, token: this.hold.token } });
+    if (answer.status === 200) this.#forget();
+    return answer;
   }
 
   // -----------------------------------------------------------------------------------------------------------------
@@ -330,6 +345,9 @@ export class DocumentLock extends EventTarget {
     this.dispatchEvent(new CustomEvent(name, { detail }));
   }
 }
+
+// When a lock ends: by our clock, and by the one on the wall, which is set once, so that what is shown does not waver.
+const until = (at) => ({ until: at, end: at === Infinity ? null : timeOfDay(at) });
 
 // `urn:uuid:` and 122 random bits (RFC 9562 section 5.4). `crypto.randomUUID` is not there on a page without TLS.
 function newToken() {

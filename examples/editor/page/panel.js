@@ -32,6 +32,7 @@ export class Panel {
   show() {
     const { other, hold } = this.#lock, mine = other?.mine;
     const somebody = !hold && other && !mine;
+    if (hold) this.#asked = null;
     this.#showWho();
     $('ask').hidden = !somebody;
     $('take-over').hidden = !(somebody && other.can_break && other.state !== 'breaking');
@@ -44,6 +45,11 @@ export class Panel {
     this.#showTime();
     const { hold } = this.#lock;
     if (hold && now() >= this.#nextNotes) this.#readNotes(hold);
+  }
+
+  // Whether whoever looks at this page wants to edit it, and would like to be told.
+  get hasAsked() {
+    return this.#asked !== null;
   }
 
   // --- who ---------------------------------------------------------------------------------------------------------
@@ -95,7 +101,7 @@ export class Panel {
     const { hold, other } = this.#lock, lock = hold ?? other, place = $('who').querySelector('.until');
     if (!place || !lock) return;
     const [text, track] = place.children, left = Math.max(lock.until - now(), 0);
-    const end = exactTime(Date.now() + left), soon = hold?.breaking || lock.state === 'breaking';
+    const end = exactTime(lock.end), soon = hold?.breaking || lock.state === 'breaking';
     const sentence = soon ? `Ends at ${end}.` : hold ? `Yours until ${end}, and longer while this page is open.` : `Until ${end}, and longer while they go on.`;
     if (text.textContent !== sentence) text.textContent = sentence;
     const whole = hold?.lifetime ?? Math.max(Date.parse(lock.expires_at) - Date.parse(lock.created_at), 1);
@@ -140,6 +146,8 @@ export class Panel {
     if (status >= 300) return this.#editor.tell('bad', body.detail ?? `The server says ${status}.`);
     $('take-over').reset();
     this.#lock.check();
+    // The form is hidden now, and the focus with it.
+    $('main').focus();
     this.#editor.startWhenFree();
   }
 
@@ -162,7 +170,7 @@ export class Panel {
     }
     const item = ({ from, text }) =>
       el('li', {}, el('p', { class: 'note' }, avatar(from), el('span', {}, el('b', {}, from), ` ${text}`)),
-        el('button', { type: 'button', onclick: () => this.#editor.handOver(from) }, `${this.#editor.isDirty ? 'Save and hand' : 'Hand'} over to ${from}`));
+        el('button', { type: 'button', onclick: () => this.#editor.handOver(from) }, `Save and hand over to ${from}`));
     fill($('note-list'), ...this.#notes.map(item));
     $('notes').hidden = false;
   }
@@ -170,19 +178,21 @@ export class Panel {
   // --- what happened -----------------------------------------------------------------------------------------------
 
   happened(kind, lock, by, reason) {
-    const name = lock?.owner ? nameOf(lock) : 'Somebody', why = reason ? `: “${reason}”` : '';
+    const me = this.#editor.user.name, mine = lock.owner?.id === me, name = mine ? 'You' : nameOf(lock);
+    const from = mine ? 'you' : name, who = by === me ? 'You' : (by ?? 'Somebody'), why = reason ? `: “${reason}”` : '';
     const told = {
       locked: `${name} started editing`,
       released: `${name} finished`,
-      expired: `${name} is gone`,
-      breaking: `${by ?? 'Somebody'} takes over from ${name}${why}`,
-      broken: `${by ?? 'Somebody'} took over from ${name}${why}`,
-      replaced: `${by ?? name} took over${why}`,
+      expired: mine ? 'Your lock ran out' : `${name} is gone`,
+      breaking: `${who} ${by === me ? 'take' : 'takes'} over from ${from}${why}`,
+      broken: `${who} took over from ${from}${why}`,
+      replaced: by ? `${who} took over from ${from}${why}` : `${name} handed over or went on elsewhere`,
       gone: 'The page was removed',
     }[kind];
     if (!told) return;
     this.#events = [{ at: Date.now(), told }, ...this.#events].slice(0, MOST_EVENTS);
-    say(told);
+    // What oneself did, one knows, and of what was done to oneself the banner tells.
+    if (!mine) say(told);
     $('history').hidden = false;
     fill($('events'), ...this.#events.map(({ at, told }) => el('li', {}, el('time', {}, exactTime(at)), el('span', {}, told))));
   }

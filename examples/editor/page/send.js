@@ -22,12 +22,17 @@ export async function send(method, path, { json, headers = {}, patience = 5000, 
 // Milliseconds since the page was opened. Of two clocks, the one that went further: one of them stops while the machine
 // sleeps, the other can be set. Somebody who believes that more time went by than did lets go of a lock too early, and
 // that does no harm.
-let sum = 0, steady = performance.now(), wall = Date.now();
+let jumped = 0, start = Date.now() - performance.now();
 export function now() {
-  const [nextSteady, nextWall] = [performance.now(), Date.now()];
-  sum += Math.max(nextSteady - steady, nextWall - wall);
-  [steady, wall] = [nextSteady, nextWall];
-  return sum;
+  const steady = performance.now(), ahead = Date.now() - start - steady;
+  if (Math.abs(ahead) > 500) {
+    start += ahead;
+    jumped += Math.max(ahead, 0);
+  }
+  return steady + jumped;
 }
+
+// The time of day when `now()` will be this, to the second.
+export const timeOfDay = (then) => Math.round((Date.now() + then - now()) / 1000) * 1000;
 
 export const pause = (milliseconds) => new Promise((done) => setTimeout(done, milliseconds));
