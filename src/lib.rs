@@ -3,7 +3,7 @@
 //! [`LockLayer`] wraps any tower HTTP service. Before a write it asks a lock store whether somebody else holds a lock on
 //! what the write would change. If so, the service is never called, and the client gets `423 Locked` with a body that
 //! says who, why, until when, and where to ask for the lock. Reads are untouched. [`LockEndpoint`] lets clients acquire,
-//! inspect, refresh and release locks over HTTP; [`Locks`] lets your own code do the same.
+//! inspect, refresh, release, watch, break and hand over locks over HTTP; [`Locks`] lets your own code do the same.
 //!
 //! ```
 //! use http::{Request, Response};
@@ -58,7 +58,8 @@
 //!     .layer(middleware::from_fn(authenticate));
 //! ```
 //!
-//! The example `axum` is a whole service, `hyper` one without a framework, `custom_store` a store of one's own.
+//! The example `axum` is a whole service, `editor` a page where people edit documents together, `hyper` a service without a
+//! framework, `custom_store` a store of one's own.
 //!
 //! # Where to start
 //!
@@ -70,6 +71,18 @@
 //!   `RedisStore` (feature `redis`) and `PostgresStore` (feature `postgres`). Another store implements [`LockStore`].
 //! - `DavLayer` (feature `webdav`) gives a WebDAV handler that knows nothing of locks the whole of RFC 4918 locking.
 //! - [`Admission`] tells a handler the fencing number of its write.
+//!
+//! # After a 423
+//!
+//! - **Wait.** With [`LocksBuilder::allow_waiting`] a client may send `Prefer: wait=n` (RFC 7240): a write is held with its
+//!   body unread and goes on when the lock goes, an acquire stands in line ([`LockRequest::waiting`] from Rust), a GET at the
+//!   endpoint answers when something has changed.
+//! - **Watch.** The endpoint tells what becomes of locks as an event stream; from Rust, [`Locks::watch`].
+//! - **Break.** Who may is for the [`Authorizer`] to say. With a reason, and with a grace period if wanted; or in one step with
+//!   an acquire ([`LockRequest::breaking`]). The former holder is told who and why. [`Locks::transfer`] hands a lock over.
+//! - **Keep.** A [`LockGuard`] refreshes its locks, and tells when one is lost. Over HTTP a write can renew or end its own lock
+//!   ([`LockLayer::renew_on_write`], [`LockLayer::release_on_success`], `Prefer: lock=renew`).
+//! - **Know.** [`LocksBuilder::on_activity`] hears of all of it, [`Locks::stats`] counts.
 //!
 //! # Guarantees
 //!
@@ -90,7 +103,7 @@
 //! - **G8, truth.** Store down or too slow: 503, never 423, never silently open, and reads go on. A lock that was lost is
 //!   told apart from one that somebody else holds.
 //! - **G9, secrets.** A token is shown to its holder alone and does not work for another principal. Stores keep a digest.
-//! - **G10, bounded.** Locks, tokens, roots, bodies, texts, blockers listed, dead locks remembered: all have limits with
+//! - **G10, bounded.** Locks, waiters, watchers, tokens, roots, bodies, texts, blockers listed, dead locks remembered: all have limits with
 //!   defaults ([`Limits`]), and a clear refusal past them.
 //!
 //! # What no middleware can promise
