@@ -3,6 +3,8 @@
 
 mod support;
 
+#[path = "waiting/crowd.rs"]
+mod crowd;
 #[path = "waiting/kit.rs"]
 mod kit;
 #[path = "waiting/leaving.rs"]
