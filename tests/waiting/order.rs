@@ -205,3 +205,46 @@ fn the_limits_are_those_of_the_design() {
     let limits = Limits::default();
     assert_eq!((limits.wait, limits.waiters_per_resource, limits.waiters), (Duration::from_secs(30), 100, 10_000));
 }
+
+#[tokio::test]
+async fn waits_are_counted_from_their_beginning_to_their_end() {
+    let hand = ManualClock::new();
+    let locks = Locks::builder(MemoryStore::builder().clock(hand.clock()).build()).clock(hand.clock()).build();
+    let waits = || {
+        let stats = locks.stats();
+        (stats.waits_begun, stats.waits_served, stats.waits_given_up, stats.waiting)
+    };
+    let _free = granted(waiting(&locks, LockRequest::exclusive("/free")).run());
+    assert_eq!(waits(), (0, 0, 0, 0), "what is free is not waited for");
+    let held = locks.acquire(LockRequest::exclusive("/a")).await.unwrap();
+    let mut line: Vec<_> = (0..3).map(|_| waiting(&locks, LockRequest::exclusive("/a"))).collect();
+    assert!(line.iter_mut().all(|waiter| waiter.run().is_pending()));
+    assert_eq!(waits(), (3, 0, 0, 3));
+    line.pop();
+    assert_eq!(waits(), (3, 0, 1, 2));
+    locks.release(held.token()).await.unwrap();
+    let first = granted(line[0].run());
+    assert_eq!(waits(), (3, 1, 1, 1));
+    hand.advance(crate::kit::LONG);
+    // Its time is up, but it comes first and what it waited for is free by now.
+    drop(first);
+    let second = granted(line[1].run());
+    assert_eq!(waits(), (3, 2, 1, 0));
+    drop(second);
+}
+
+/// What somebody is told whose time is up is of then, not of when the store was last asked.
+#[tokio::test]
+async fn the_last_refusal_is_of_now() {
+    let hand = ManualClock::new();
+    let locks = Locks::builder(MemoryStore::builder().clock(hand.clock()).build()).clock(hand.clock()).build();
+    let minute = Duration::from_secs(60);
+    let _held = locks.acquire(LockRequest::exclusive("/a").lifetime(minute)).await.unwrap();
+    let mut waiter = crate::kit::Hand::new({
+        let locks = locks.clone();
+        async move { locks.acquire(LockRequest::exclusive("/a").waiting(minute / 2)).await }
+    });
+    assert!(waiter.run().is_pending());
+    hand.advance(minute / 2);
+    assert_eq!(refused(waiter.run()).retry_after(), Some(30));
+}

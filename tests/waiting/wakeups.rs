@@ -213,7 +213,7 @@ async fn everybody_is_served_and_nothing_is_left() {
                     request = request.and(paths[second]);
                     roots.push(second);
                 }
-                let guard = locks.hold(request.waiting(crate::kit::LONG)).await.expect("everybody is served");
+                let granted = locks.acquire(request.waiting(crate::kit::LONG)).await.expect("everybody is served");
                 for root in &roots {
                     assert_eq!(inside[*root].fetch_add(1, Ordering::SeqCst), 0, "one at a time");
                 }
@@ -223,7 +223,9 @@ async fn everybody_is_served_and_nothing_is_left() {
                 for root in &roots {
                     inside[*root].fetch_sub(1, Ordering::SeqCst);
                 }
-                drop(guard);
+                for token in granted.tokens() {
+                    locks.release(*token).await.unwrap();
+                }
             }
         });
     }

@@ -57,14 +57,26 @@ impl Locks {
         let line = &self.room().line;
         let mut waiter = Waiter::join(line, wants, self.store().clone(), self.clock().clone(), patience.until);
         let mut last = None;
-        while waiter.again().await == Again::Ask {
+        let answer = loop {
+            match (waiter.again().await, last) {
+                (Again::Ask, _) => {}
+                // What is told is to be of now: another lock may be in the way than was then, or none.
+                (Again::TimeUp, Some(Ok(Acquired::Conflict(_)))) => {
+                    break self.ask(caller, request, &locks, lifetime, Duration::ZERO).await;
+                }
+                (Again::TimeUp, Some(answer)) => break answer,
+                (Again::TimeUp, None) if waiter.is_front() => {
+                    break self.ask(caller, request, &locks, lifetime, Duration::ZERO).await;
+                }
+                (Again::TimeUp, None) => {
+                    let passed = self.passed(caller, request, &keys).await?;
+                    return Err(passed.map_or_else(|| self.others_wait(&keys[0]), |passed| passed.refusal));
+                }
+            }
             let drain = waiter.within(drain);
             let answer = self.ask(caller, request, &locks, lifetime, drain).await;
             if waiter.answered(&answer) == Settled::Yes {
-                if let (Some(counted), Ok(Acquired::Granted(_))) = (&mut counted, &answer) {
-                    counted.served();
-                }
-                return Ok((locks, answer));
+                break answer;
             }
             counted.get_or_insert_with(|| CountedWait::new(self.clone()));
             if answer.is_err() {
@@ -72,14 +84,11 @@ impl Locks {
                 locks = new_locks(caller, request, keys.to_vec());
             }
             last = Some(answer);
+        };
+        if let (Some(counted), Ok(Acquired::Granted(_) | Acquired::Repeated(_))) = (&mut counted, &answer) {
+            counted.served();
         }
-        match last {
-            Some(answer) => Ok((locks, answer)),
-            None => match self.passed(caller, request, &keys).await? {
-                Some(passed) => Err(passed.refusal),
-                None => Err(self.others_wait(&keys[0])),
-            },
-        }
+        Ok((locks, answer))
     }
 
     /// Refuses an acquire that does not wait and would pass those who do.

@@ -13,7 +13,7 @@ use std::{
     future::poll_fn,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll, ready},
+    task::{Context, Poll, Waker, ready},
     time::Duration,
 };
 
@@ -106,6 +106,11 @@ impl Waiter {
         self.asked_at = self.clock.now();
         self.turn.asking();
         Poll::Ready(Again::Ask)
+    }
+
+    /// Whether nobody goes first.
+    pub(crate) fn is_front(&self) -> bool {
+        self.turn.poll_front(&mut Context::from_waker(Waker::noop())).is_ready()
     }
 
     /// How long a question may take that may take `most`: all of that for somebody who has just come and would be answered
