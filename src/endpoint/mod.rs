@@ -24,14 +24,18 @@
 //!
 //! | verb | does | success |
 //! |---|---|---|
-//! | `GET …/{resource}` | the locks that cover it: `{"resource", "locked", "locks"}`, with an `ETag` | 200, also when free; 304 |
-//! | `GET …?id=` | one lock | 200; 304 |
+//! | `GET …/{resource}` | the locks that cover it: `{"resource", "locked", "locks"}`, with an `ETag`; `Prefer: wait=n` [waits](#waiting) | 200, also when free; 304 |
+//! | `GET …?id=` | one lock; `Prefer: wait=n` waits | 200; 304 |
+//! | both, `Accept: text/event-stream` | a [stream of events](#events) | 200 |
 //! | `GET …` | list, as far as the caller may see: `prefix`, `owner`, `kind`, `older_than` (seconds), `limit`, `cursor` | 200 |
-//! | `PUT …/{resource}` | acquire; no body is all defaults | 201 with `Location`, `Lock-Token`; 200 when repeated |
+//! | `PUT …/{resource}` | acquire; no body is all defaults; `Prefer: wait=n` stands in line | 201 with `Location`, `Lock-Token`; 200 when repeated |
 //! | `PATCH …/{resource}` | refresh; nothing, or `{"timeout", "token"}` | 200; `"final": true` at the total-life cap |
 //! | `DELETE …/{resource}` | release, through any resource that the lock covers | 204, also when that token's lock is gone |
 //! | `POST …/{resource}` | `{"action": "release", "token"}`, for beacons as `text/plain` too, where the body may be the token alone | 200 |
-//! | `POST …` | acquire several `resources`, all or none | 201; 200 when repeated |
+//! | | `{"action": "break", "reason", "grace", "lock_id"}`: [ends somebody else's lock](#breaking) | 200; 202 while the grace runs |
+//! | | `{"action": "transfer", "to", "token", "lock_id", "reason", "timeout"}`: [hands a lock over](#handing-over) | 200 |
+//! | | `{"action": "claim", "lock_id", "timeout"}`: gets the token of what was handed over | 200 with `Location`, `Lock-Token` |
+//! | `POST …` | acquire several `resources`, all or none; `Prefer: wait=n` stands in line | 201; 200 when repeated |
 //! | `OPTIONS` | names the verbs | 204 |
 //!
 //! PATCH, DELETE and POST go to `?id=` as well. HEAD is GET without the body. Refusals are problem documents (section 7
@@ -48,6 +52,67 @@
 //!
 //! A holder proves itself by `If: (<urn:uuid:…>)`, by `Lock-Token: <urn:uuid:…>` or by `token` in the body, and by being
 //! the same principal. Without a token, DELETE and POST end the caller's only lock rooted at the resource.
+//!
+//! # Waiting
+//!
+//! `Prefer: wait=n` (RFC 7240 section 4.3) asks to be kept waiting for up to `n` seconds, where that was
+//! [allowed](crate::LocksBuilder::allow_waiting), and at most for [`Limits::wait`](crate::Limits::wait); else it is
+//! ignored. What was applied is in `Preference-Applied`. Whoever leaves gives up its place. Past the limits of those
+//! who wait, 429 `too_many_waiting`.
+//!
+//! - A GET with `If-None-Match` is held while that matches, so that `wait` and the `ETag` of the last answer follow a
+//!   resource step by step; then 200, or 304 when the time is up. Without it, it is held while the resource is locked,
+//!   or while the one lock lives (then 404). Only what the caller may see counts.
+//! - An acquire stands in line with those who came before, and is granted in turn; else the last refusal, 423, when the
+//!   time is up.
+//!
+//! # Events
+//!
+//! With `Accept: text/event-stream`, named and preferred to JSON, a GET of a resource or of a lock tells what becomes
+//! of it, as a browser's `EventSource` reads it. `data` is one line of JSON.
+//!
+//! | `event` | told when | `data` |
+//! |---|---|---|
+//! | `snapshot` | first, and again after something was missed | as of a GET: `{"resource", "locked", "locks"}` |
+//! | `locked` | a lock was granted | `{"resource", "locked", "lock"}` |
+//! | `refreshed` | it lives on | the same |
+//! | `breaking` | it is being broken, and ends at its `expires_at` | the same, with `by` and `reason` |
+//! | `broken` | somebody ended it | the same, with `by` and `reason` |
+//! | `released`, `expired`, `replaced`, `gone` | its holder ended it; its time was up; another lock of its holder's took its place; its resource went | as of `locked` |
+//! | `unavailable` | the store cannot be asked: what was told may be old, and a snapshot follows | `{"resource", "code"}` |
+//!
+//! `locked` tells whether there still is a lock, this one or another. A caller is told as much as a GET would show: of
+//! somebody else's lock neither owner nor reason, nor who broke it and why; of one that may not be seen nothing at all.
+//! The stream of one lock (`?id=`) has no `resource`, ends after its end, and is 404 where there is none.
+//!
+//! `id` is the tag of the state after the event, as in the `ETag` of a GET. A client that connects again and sends it
+//! as `Last-Event-ID` gets a snapshot only if the state is another one by now. After
+//! [`Limits::heartbeat`](crate::Limits::heartbeat) without an event a comment is sent. Nothing piles up for a client
+//! that reads slowly: it is told a snapshot instead of what it missed. Of streams there are at most
+//! [`Limits::watchers`](crate::Limits::watchers), then 429 `too_many_waiting`. A browser opens few connections to one
+//! host over HTTP/1.1, and a stream keeps one; over HTTP/2 that does not matter.
+//!
+//! A stream that was refused is over for an `EventSource`, also if it was 503: the page has to open it anew. And while
+//! one is open, authorization is asked for what is told, not for the connection: where a session ends, end its
+//! connections.
+//!
+//! # Breaking
+//!
+//! The [`Authorizer`](crate::Authorizer) decides who may break a lock ([`Action::Break`](crate::Action::Break)); nobody
+//! may unless it says so. The lock is named by `lock_id`, by `?id=`, or as the only one rooted at the resource. A
+//! `reason` is required: the former holder is told it, and by whom, in the 412 `lock_lost` of its next write or
+//! refresh, and in its stream at once. With `grace`, in seconds, the holder may write so much longer, but not refresh,
+//! and nobody acquires; a second break may shorten that. Freezes end only this way. To break and to acquire in one
+//! step, name the lock in `replaces` of an acquire.
+//!
+//! # Handing over
+//!
+//! `transfer` gives a lock to another principal, `"to": "u-18"` or `"to": {"id": "u-18", "name": "Bob"}`, where the
+//! authorizer allows it ([`Action::Transfer`](crate::Action::Transfer)): one's own, named by its token, by `lock_id`,
+//! or as the only one of one's own rooted at the resource; or somebody else's, for a `reason`. In one step the old lock
+//! ends with its token, once the writes under it have, and a new one stands in its place, with a larger generation and
+//! without a token: its `state` is `offered`. Its principal claims the token, once, with `claim`; until then the lock
+//! blocks everybody, and it expires as any other does.
 //!
 //! # Where it is, and what is a resource
 //!

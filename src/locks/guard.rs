@@ -60,7 +60,7 @@ use crate::lock::{Lock, LockToken, Timestamp};
 ///     Ok::<_, tower_lock::Refusal>(())
 /// };
 /// # let admin = Caller::application(Some(Principal::new("admin")));
-/// # locks.break_for(&admin, guard.lock().id(), "maintenance", Duration::ZERO).await?;
+/// # _ = locks.break_for(&admin, guard.lock().id().into(), "maintenance", Duration::ZERO).await?;
 /// tokio::select! {
 ///     result = export => assert_eq!(result.unwrap_err().to_string(), guard.checkpoint().unwrap_err().to_string()),
 ///     refusal = guard.lost() => {
