@@ -241,7 +241,6 @@ fn a_killed_browser_frees_by_expiry_and_has_everything_when_it_is_started_again(
     ann.opens("house-style");
     ann.edits();
     ann.types("No semicolons; never.");
-    assert!(other.lock_of("house-style").is_some());
     let typed = ann.text();
     browser.kill();
     other.waits_until_free("house-style");
@@ -262,7 +261,7 @@ fn a_killed_browser_frees_by_expiry_and_has_everything_when_it_is_started_again(
 fn a_page_without_a_network_says_so_claims_nothing_and_loses_nothing() {
     let _turn = one_at_a_time();
     let Some(programs) = Programs::find() else { return };
-    let server = editor("3");
+    let server = editor("4");
     let wire = Wire::to(server.address());
     let folder = Profile::new();
     let browser = Browser::start(&programs, &folder);
@@ -391,6 +390,62 @@ fn whoever_is_taken_over_in_the_middle_of_a_word_types_on() {
     ann.is("copy");
     assert_eq!(ann.text(), format!("{before}{}", TEXT.repeat(4)));
     assert_eq!((admin.saved("welcome").as_str(), browser.complaints()), ("Removed.", vec![]));
+}
+
+#[test]
+fn whoever_goes_on_in_another_window_or_signs_in_as_somebody_else_loses_nothing() {
+    let _turn = one_at_a_time();
+    let Some(programs) = Programs::find() else { return };
+    let server = editor("30");
+    let folder = Profile::new();
+    let browser = Browser::start(&programs, &folder);
+    let ann = Reader::sign_in(&browser, server.address(), "Ann");
+    let other = Caller::named("Ben", server.address());
+    ann.opens("welcome");
+    ann.edits();
+
+    // A browser that keeps nothing is not said to.
+    browser.run("window.keep = Storage.prototype.setItem; Storage.prototype.setItem = () => { throw new Error('full') }");
+    ann.types("First. ");
+    ann.reads("state", "this browser keeps nothing");
+    browser.run("Storage.prototype.setItem = window.keep");
+    ann.types("And. ");
+    ann.reads("state", "Kept in this browser");
+
+    let first = browser.open_tab();
+    ann.opens("welcome");
+    ann.sees_that_it_is("elsewhere");
+    assert!(!ann.text().contains("First."), "{}", ann.text());
+    browser.click("#here");
+    ann.is("editing");
+    ann.types("Second. ");
+
+    // In the background it has learned of it, and what is typed there is still a copy.
+    let second = browser.turn_to(&first);
+    ann.is("copy");
+    ann.reads("banner", "You went on in another window");
+    ann.types("Third. ");
+    let first = browser.turn_to(&second);
+    browser.click("#done");
+    ann.is("reading");
+    assert!(other.saved("welcome").ends_with("First. And. Second. "), "{}", other.saved("welcome"));
+    let second = browser.turn_to(&first);
+    ann.sees("document.getElementById('saved').textContent.includes('Second.')");
+    assert!(ann.text().ends_with("First. And. Third. "), "{}", ann.text());
+
+    // Somebody else signs in, in the same browser.
+    browser.turn_to(&second);
+    let ben = Reader::sign_in(&browser, server.address(), "Ben");
+    ben.opens("welcome");
+    ben.is("reading");
+    assert!(ben.text().ends_with("First. And. Second. "), "what ann typed is not offered to him: {}", ben.text());
+    browser.turn_to(&first);
+    browser.click("#again");
+    ann.reads("banner", "Somebody else is signed in");
+    ann.is("copy");
+    assert!(ann.text().ends_with("First. And. Third. "), "{}", ann.text());
+    other.waits_until_free("welcome");
+    assert_eq!(browser.complaints(), Vec::<String>::new());
 }
 
 #[test]

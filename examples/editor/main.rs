@@ -107,7 +107,7 @@ const STORY: &str = r#"
 # open this, and sign in as anybody
 HOST/
 
-# open a second window as somebody else: a private one, or by this name, for which the browser keeps other cookies
+# open a second window as somebody else, a private one, or by this name, for which a browser keeps other cookies
 OTHER/
 
 # or watch from a shell who starts and stops editing

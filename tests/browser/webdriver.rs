@@ -175,6 +175,21 @@ impl Browser {
         self.post("/window", &json!({ "handle": other["handle"] }));
     }
 
+    /// Opens another tab, which everything is about from now on; the one before is in the background.
+    pub(crate) fn open_tab(&self) -> Tab {
+        let before = self.ask("GET", "/window", &Value::Null).expect("a tab");
+        let other = self.post("/window/new", &json!({ "type": "tab" }));
+        self.post("/window", &json!({ "handle": other["handle"] }));
+        Tab(before)
+    }
+
+    /// Goes to another tab; the one that it comes from.
+    pub(crate) fn turn_to(&self, tab: &Tab) -> Tab {
+        let before = self.ask("GET", "/window", &Value::Null).expect("a tab");
+        self.post("/window", &json!({ "handle": tab.0 }));
+        Tab(before)
+    }
+
     /// What a function body returns in the page.
     pub(crate) fn run(&self, script: &str) -> Value {
         self.ask("POST", "/execute/sync", &json!({ "script": script, "args": [] })).unwrap_or_else(|error| panic!("{error}"))
@@ -270,6 +285,9 @@ impl Browser {
         signal("KILL", &[self.process]);
     }
 }
+
+/// A tab of a browser.
+pub(crate) struct Tab(Value);
 
 /// Whether the browser is to believe that there is no network.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -21,6 +21,8 @@ export class Drafts {
   constructor(user, id) {
     this.#prefix = `${PREFIX}/${encodeURIComponent(user)}/${encodeURIComponent(id)}/`;
     this.#own = this.#prefix + Date.now().toString(36) + Math.random().toString(36).slice(2, 10);
+    // Held as long as this page is open, for other windows to see. Not there on a page without TLS.
+    navigator.locks?.request(this.#own, () => new Promise(() => {}));
   }
 
   // Keeps this text. False where the browser keeps nothing, so that nobody relies on it.
@@ -43,14 +45,16 @@ export class Drafts {
     this.#write(null);
   }
 
-  // What was kept and never saved, of all windows but this one, the newest first.
-  async found() {
+  // What was kept and never saved, the newest first: of windows that are gone, or of `all` but this one.
+  async found(which) {
+    const open = which === 'all' ? new Set() : await openPages();
     const drafts = new Map();
     for (const draft of [...inStorage(this.#prefix), ...(await this.#onDisk())]) {
       const known = drafts.get(draft.key);
       if (!known || known.at < draft.at || (known.at === draft.at && known.count < draft.count)) drafts.set(draft.key, draft);
     }
     drafts.delete(this.#own);
+    for (const key of open) drafts.delete(key);
     return [...drafts.values()].sort((a, b) => b.at - a.at);
   }
 
@@ -103,6 +107,12 @@ function openDisk() {
   // Whoever uses it finds out.
   opened.catch(() => {});
   return opened;
+}
+
+// The drafts of pages that are open.
+async function openPages() {
+  const { held = [] } = (await navigator.locks?.query().catch(() => null)) ?? {};
+  return new Set(held.map(({ name }) => name));
 }
 
 function inStorage(prefix) {

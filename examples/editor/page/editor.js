@@ -71,6 +71,8 @@ class Editor {
     this.#marker = null;
     if (marker && performance.getEntriesByType('navigation')[0]?.type === 'reload') await this.#goOn(marker);
     else await this.#offerDraft();
+    // A page that was closed a moment ago may have counted as open.
+    setTimeout(() => this.#offerDraft(), 2000);
   }
 
   #listen() {
@@ -162,7 +164,7 @@ class Editor {
   // A page that was reloaded while it was editing goes on, if it can. What gave the lock back when the old page went may
   // still be on its way.
   async #goOn({ from, to, top }) {
-    for (let attempt = 1; attempt <= 5 && !(await this.start({ wait: 2, quietly: true })); attempt++) {
+    for (let attempt = 1; attempt <= 5 && !(await this.start({ wait: 2, quietly: true, drafts: 'all' })); attempt++) {
       if (!this.lock.other?.mine) break;
       await pause(200);
     }
@@ -172,7 +174,7 @@ class Editor {
   }
 
   // Asks for the lock, and edits. What was typed before goes on where it stopped.
-  async start({ wait, signal, replaces, quietly, claim } = {}) {
+  async start({ wait, signal, replaces, quietly, claim, drafts } = {}) {
     if (this.#waiting && this.#waiting.signal !== signal) {
       this.stopWaiting();
       await this.#running;
@@ -189,7 +191,7 @@ class Editor {
         await this.#offerDraft();
         return false;
       }
-      await this.#edit();
+      await this.#edit(drafts);
       return true;
     } catch {
       if (!signal?.aborted && !quietly) this.#setBanner('bad', 'The server cannot be reached. Nobody knows whether the page is free.');
@@ -202,14 +204,15 @@ class Editor {
     }
   }
 
-  async #edit() {
+  async #edit(drafts) {
     this.stopWaiting();
     this.#setBanner(null);
     const before = this.#mode;
-    if (before === 'reading') await this.#adopt(await this.#firstDraft());
+    if (before === 'reading') await this.#adopt(await this.#firstDraft(drafts));
     // Under the lock nobody else writes: what is read now stays.
     await this.#reload();
     this.#mode = 'editing';
+    if (!this.lock.hold) return this.#lost({ cause: 'unknown' });
     if (this.isDirty) {
       if (this.#changed) {
         this.#setBanner('warn', `${this.saved.saved_by} saved another version meanwhile. Yours stands here as you typed it, theirs beside it; what you save replaces theirs.`);
@@ -252,9 +255,9 @@ class Editor {
 
   // --- drafts ------------------------------------------------------------------------------------------------------
 
-  // The newest text that was not saved, by another window or before this page was reloaded.
-  async #firstDraft() {
-    for (const draft of await this.drafts.found()) {
+  // The newest text that was not saved.
+  async #firstDraft(which) {
+    for (const draft of await this.drafts.found(which)) {
       if (draft.text !== this.saved.text) return draft;
       await this.drafts.discard(draft);
     }
@@ -262,7 +265,8 @@ class Editor {
   }
 
   async #adopt(draft) {
-    if (!draft) return;
+    // Looked for twice at the same time, it is put in once: somebody may be typing by now.
+    if (!draft || this.#mode !== 'reading') return;
     this.#mode = 'copy';
     this.#base = draft.base;
     $('text').value = draft.text;
@@ -273,7 +277,6 @@ class Editor {
   }
 
   async #offerDraft() {
-    // Typed in another window, which is still editing: that is no text to be saved from oblivion.
     if (this.#mode !== 'reading' || this.lock.hold || this.lock.other?.mine) return;
     const draft = await this.#firstDraft();
     if (!draft || this.#mode !== 'reading' || this.lock.hold) return;
@@ -541,7 +544,7 @@ class Editor {
   #warning() {
     const { hold, link } = this.lock;
     if (hold?.lapsed) {
-      return { kind: 'bad', text: 'No connection for so long that the page may be free for others by now. Go on typing: everything is kept in this browser, and saved as soon as that is possible, if nobody came in between.' };
+      return { kind: 'bad', text: 'No connection for so long that the page may be free for others by now. Go on typing: everything is kept in this browser, and you go on as soon as that is possible, if nobody came in between.' };
     }
     if (hold?.breaking) {
       const { by, reason } = hold.breaking;

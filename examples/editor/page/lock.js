@@ -5,7 +5,7 @@
 // and only the server's word ends it (`lost`).
 //
 // Events: `change` when there is something else to show; `news` for what others did; `lost` when this page's own lock is
-// gone, with who did it and why; `tick` twice a second.
+// gone, with who did it and why; `tick` a few times a second.
 
 import { now, pause, send, timeOfDay } from './send.js';
 
@@ -13,8 +13,8 @@ import { now, pause, send, timeOfDay } from './send.js';
 const POLL = 2000;
 const CHECK = 15000;
 const RETRY = 1000;
-// So much earlier than it has to, the page stops to believe in its lock.
-const MARGIN = 750;
+// So much earlier than it has to, the page stops to believe in its lock; or by a quarter of a short life.
+const MARGIN = 1000;
 
 const LIVE = ['locked', 'refreshed', 'breaking'];
 const ENDED = ['broken', 'released', 'expired', 'replaced', 'gone'];
@@ -325,7 +325,7 @@ export class DocumentLock extends EventTarget {
 
   #tick() {
     const at = now(), hold = this.hold;
-    if (hold && !hold.lapsed && at >= hold.until - MARGIN) {
+    if (hold && !hold.lapsed && at >= hold.until - Math.min(MARGIN, hold.lifetime / 4)) {
       hold.lapsed = true;
       this.#tell('change');
     }

@@ -60,7 +60,7 @@ export class Panel {
     if (hold) {
       here.who = 'me';
       const why = hold.lapsed ? 'Perhaps not any more: there is no connection.' : hold.breaking ? 'Not for long: save what you have.' : 'Others can read, and see that you are editing.';
-      this.#fillWho(avatar(this.#editor.user.name), 'You are editing', why, true);
+      this.#fillWho(avatar(this.#editor.user.name), hold.lapsed ? 'You were editing' : 'You are editing', why, true);
     } else if (!known) {
       here.who = 'unknown';
       this.#fillWho(null, 'One moment…', link === 'down' ? 'The server cannot be reached.' : '');
@@ -69,7 +69,7 @@ export class Panel {
       this.#fillWho(null, link === 'down' ? 'It was free' : 'Free', link === 'down' ? 'There is no connection, so this may have changed.' : 'Nobody is editing.');
     } else if (other.mine && other.state === 'offered') {
       here.who = 'offered';
-      this.#fillWho(avatar(nameOf(other)), 'It is yours', 'Handed over to you. It waits for a moment only.', true, this.#button('claim', 'Start editing', () => this.#editor.start({ claim: true })));
+      this.#fillWho(avatar(nameOf(other)), 'It is yours', 'Handed over to you. It waits for you, but not for long.', true, this.#button('claim', 'Start editing', () => this.#editor.start({ claim: true })));
     } else if (other.mine) {
       here.who = 'elsewhere';
       const then = this.#button('here', 'Continue in this window', () => this.#continueHere());
@@ -96,13 +96,18 @@ export class Panel {
     );
   }
 
-  // Until when, as a time and as a bar. The bar is for the eye alone: it moves twice a second.
+  // Until when, as a time and as a bar. The bar is for the eye alone: it moves all the time.
   #showTime() {
     const { hold, other } = this.#lock, lock = hold ?? other, place = $('who').querySelector('.until');
     if (!place || !lock) return;
     const [text, track] = place.children, left = Math.max(lock.until - now(), 0);
     const end = exactTime(lock.end), soon = hold?.breaking || lock.state === 'breaking';
-    const sentence = soon ? `Ends at ${end}.` : hold ? `Yours until ${end}, and longer while this page is open.` : `Until ${end}, and longer while they go on.`;
+    const sentence =
+      soon ? `Ends at ${end}.`
+      : hold?.lapsed ? `It was yours until ${end}.`
+      : hold ? `Yours until ${end}, and longer while this page is open.`
+      : lock.state === 'offered' ? `Until ${end}.`
+      : `Until ${end}, and longer while ${lock.mine ? 'you' : 'they'} go on.`;
     if (text.textContent !== sentence) text.textContent = sentence;
     const whole = hold?.lifetime ?? Math.max(Date.parse(lock.expires_at) - Date.parse(lock.created_at), 1);
     track.firstChild.style.setProperty('--left', Math.min(left / Math.max(whole, left, 1), 1));
@@ -113,7 +118,8 @@ export class Panel {
 
   async #continueHere() {
     await this.#lock.endElsewhere();
-    await this.#editor.start({ wait: 2 });
+    // With what was typed there.
+    await this.#editor.start({ wait: 2, drafts: 'all' });
   }
 
   // --- asking, taking over -----------------------------------------------------------------------------------------
@@ -181,12 +187,13 @@ export class Panel {
     const me = this.#editor.user.name, mine = lock.owner?.id === me, name = mine ? 'You' : nameOf(lock);
     const from = mine ? 'you' : name, who = by === me ? 'You' : (by ?? 'Somebody'), why = reason ? `: “${reason}”` : '';
     const told = {
-      locked: `${name} started editing`,
+      locked: lock.state === 'offered' ? `It was handed over to ${mine ? 'you' : name}` : `${name} started editing`,
       released: `${name} finished`,
       expired: mine ? 'Your lock ran out' : `${name} is gone`,
       breaking: `${who} ${by === me ? 'take' : 'takes'} over from ${from}${why}`,
       broken: `${who} took over from ${from}${why}`,
-      replaced: by ? `${who} took over from ${from}${why}` : `${name} handed over or went on elsewhere`,
+      // Without anybody who did it: what comes next tells it better.
+      replaced: by && `${who} took over from ${from}${why}`,
       gone: 'The page was removed',
     }[kind];
     if (!told) return;
