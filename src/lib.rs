@@ -70,6 +70,9 @@
 //! - [`MemoryStore`] keeps locks in this process, and with the feature `redb` in a file too. For a fleet there are
 //!   `RedisStore` (feature `redis`) and `PostgresStore` (feature `postgres`). Another store implements [`LockStore`].
 //! - `DavLayer` (feature `webdav`) gives a WebDAV handler that knows nothing of locks the whole of RFC 4918 locking.
+//! - [`LockGuard`], from [`Locks::hold`], keeps a lock alive and tells when it is lost.
+//! - [`LocksBuilder::on_activity`] hears of every acquire, refresh, release, expiry, break and refusal; [`Locks::stats`] counts
+//!   them; `LocksBuilder::traced` (feature `tracing`) makes events of them.
 //! - [`Admission`] tells a handler the fencing number of its write.
 //!
 //! # After a 423

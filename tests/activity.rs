@@ -502,3 +502,14 @@ async fn a_refused_function_tells_it_before_anything_is_answered() {
     world.told(&["refused bob remote - forbidden", "refused bob remote - bad_request"]);
     assert_eq!(Origin::Remote.as_str(), "remote");
 }
+
+#[tokio::test]
+async fn without_a_hook_nothing_is_remembered_and_no_task_runs() {
+    let clock = ManualClock::new();
+    let locks = Locks::builder(support::stores::memory(clock.clock())).clock(clock.clock()).build();
+    let _kept = locks.acquire(LockRequest::exclusive("/a").lifetime(MINUTE)).await.unwrap();
+    assert_eq!(tasks(), 0);
+    clock.advance(2 * MINUTE);
+    settle().await;
+    assert_eq!((locks.stats().granted, locks.stats().expired, tasks()), (1, 0, 0));
+}

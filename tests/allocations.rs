@@ -1,4 +1,5 @@
-//! What the layer allocates: nothing for a read, nothing for an unlocked write. Nor does the WebDAV layer for a read.
+//! What the layer allocates: nothing for a read, nothing for an unlocked write, whether anybody hears of what happens or not.
+//! Nor does the WebDAV layer for a read.
 //!
 //! A test binary of its own with one test in it, because the counter sees every thread.
 
@@ -77,13 +78,17 @@ fn ask(method: &str, target: &str) -> Request<()> {
 
 #[test]
 fn g2_a_read_and_an_unlocked_write_allocate_nothing() {
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     let erased: Arc<dyn LockStore> = Arc::new(MemoryStore::new());
     let mut limits = Limits::default();
     limits.locks_per_principal = usize::MAX;
     let plain = Locks::builder(MemoryStore::new()).limits(limits).build();
     let erased = Locks::builder(erased).limits(limits).build();
-    for (name, locks) in [("MemoryStore", plain), ("Arc<dyn LockStore>", erased)] {
+    let heard = Locks::builder(MemoryStore::new()).limits(limits).on_activity(|_| ());
+    #[cfg(feature = "tracing")]
+    let heard = heard.traced();
+    let heard = heard.build();
+    for (name, locks) in [("MemoryStore", plain), ("Arc<dyn LockStore>", erased), ("with a hook", heard)] {
         for count in [0, 1, 1_000] {
             let held = runtime.block_on(async {
                 for at in 0..count {

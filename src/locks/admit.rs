@@ -278,7 +278,9 @@ impl Asked {
             Err(error) => match &self.locks.policy().fail_mode {
                 FailMode::Closed => Err(self.locks.store_failed(error)),
                 FailMode::Open(hook) => {
-                    hook(&Incident::AdmittedUnchecked { path: self.resource.path(), error: &error });
+                    let incident = Incident::AdmittedUnchecked { path: self.resource.path(), error: &error };
+                    self.locks.policy().trace(&incident);
+                    hook(&incident);
                     Ok(Admitted { permit: Permit::unguarded(0), answered: None })
                 }
             },

@@ -45,7 +45,15 @@ pub(crate) struct Policy {
     pub(crate) fail_mode: FailMode,
     pub(crate) incidents: Option<IncidentHook>,
     pub(crate) activity: Option<ActivityHook>,
+    pub(crate) traced: Option<Traced>,
     pub(crate) site: Option<Arc<Site>>,
+}
+
+/// What makes events of what happens: set by the feature `tracing` alone.
+#[derive(Clone, Copy)]
+pub(crate) struct Traced {
+    pub(crate) activity: fn(&Activity<'_>),
+    pub(crate) incident: fn(&Incident<'_>),
 }
 
 /// Whether callers without a principal may acquire over HTTP.
@@ -89,6 +97,7 @@ impl LocksBuilder {
             fail_mode: FailMode::Closed,
             incidents: None,
             activity: None,
+            traced: None,
             site: None,
         };
         Self { store, policy }
@@ -260,6 +269,39 @@ impl LocksBuilder {
         self
     }
 
+    /// Makes a `tracing` event of everything that [`LocksBuilder::on_activity`] hears of, and of every [`Incident`], with the
+    /// target `tower_lock`. Names and levels are stable; a field is absent where there is nothing to say.
+    ///
+    /// | `event` | level |
+    /// |---|---|
+    /// | `acquired`, `released`, `transferred`, `claimed`, `replaced`, `cleared` | `DEBUG` |
+    /// | `repeated`, `refreshed` | `TRACE` |
+    /// | `expired`, `breaking`, `broken` | `INFO` |
+    /// | `refused` | `DEBUG`; `WARN` where the status is 5xx |
+    /// | `incident` | `WARN` |
+    ///
+    /// | field | what |
+    /// |---|---|
+    /// | `message` | a sentence |
+    /// | `event` | what happened, as [`ActivityKind::as_str`](super::ActivityKind::as_str) has it |
+    /// | `origin` | `in_process` or `remote` |
+    /// | `actor` | the principal on whose behalf |
+    /// | `resource`, `namespace` | the path of the lock's root or of what was refused; the namespace of the lock |
+    /// | `lock_id`, `scope`, `depth`, `kind`, `generation` | of the lock |
+    /// | `holder` | the principal that the lock is held by |
+    /// | `expires_in` | seconds that it had to live then |
+    /// | `reason` | why, in the words of who did it |
+    /// | `code`, `status` | of a refusal |
+    /// | `incident`, `error` | which incident (`admitted_unchecked`, `locks_left`, ..), and what the store said |
+    ///
+    /// Never a token.
+    #[cfg(feature = "tracing")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "tracing")))]
+    pub fn traced(mut self) -> Self {
+        self.policy.traced = Some(super::traced::TRACED);
+        self
+    }
+
     /// Where clients reach the endpoint (`/locks`, `https://api.example/locks`): refusals then link to it.
     pub fn endpoint_url(mut self, url: impl AsRef<str>) -> Self {
         self.site().endpoint_url = Some(url.as_ref().trim_end_matches('/').to_owned());
@@ -292,16 +334,27 @@ impl Policy {
 
     /// Whether anybody hears of what happens.
     pub(crate) fn is_heard(&self) -> bool {
-        self.activity.is_some()
+        self.activity.is_some() || self.traced.is_some()
     }
 
     pub(crate) fn heard(&self, activity: &Activity<'_>) {
+        if let Some(traced) = &self.traced {
+            (traced.activity)(activity);
+        }
         if let Some(hook) = &self.activity {
             hook(activity);
         }
     }
 
+    /// An incident that is told to a hook of its own as well.
+    pub(crate) fn trace(&self, incident: &Incident<'_>) {
+        if let Some(traced) = &self.traced {
+            (traced.incident)(incident);
+        }
+    }
+
     pub(crate) fn incident(&self, incident: &Incident<'_>) {
+        self.trace(incident);
         if let Some(hook) = &self.incidents {
             hook(incident);
         }

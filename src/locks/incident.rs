@@ -35,6 +35,39 @@ pub enum Incident<'a> {
     },
 }
 
+impl Incident<'_> {
+    /// Which incident, as one word: `admitted_unchecked`, `locks_left`.
+    #[must_use]
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::AdmittedUnchecked { .. } => "admitted_unchecked",
+            Self::LocksLeft { .. } => "locks_left",
+            Self::NotAfterWrite { .. } => "not_after_write",
+            Self::UndoFailed { .. } => "undo_failed",
+        }
+    }
+
+    /// The path that it is about, where there is one.
+    #[must_use]
+    pub const fn path(&self) -> Option<&str> {
+        match self {
+            Self::AdmittedUnchecked { path, .. } | Self::LocksLeft { path, .. } => Some(path),
+            Self::NotAfterWrite { .. } | Self::UndoFailed { .. } => None,
+        }
+    }
+
+    /// What the store said.
+    #[must_use]
+    pub const fn error(&self) -> &StoreError {
+        match self {
+            Self::AdmittedUnchecked { error, .. }
+            | Self::LocksLeft { error, .. }
+            | Self::NotAfterWrite { error }
+            | Self::UndoFailed { error } => error,
+        }
+    }
+}
+
 impl fmt::Display for Incident<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -23,6 +23,8 @@ mod race;
 mod refusal;
 mod request;
 mod stats;
+#[cfg(feature = "tracing")]
+mod traced;
 mod view;
 #[allow(dead_code, reason = "the layer and the endpoint are still to wait")]
 mod wait;
