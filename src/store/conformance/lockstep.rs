@@ -2,8 +2,10 @@
 //!
 //! Both are asked the very same: the same locks, ids and tokens, the same clock. Compared are outcomes, the locks named
 //! in them, causes of loss, what is pending, and everything that `find` shows; generations only by their order, which is
-//! a store's own. A floor on how often each operation and each outcome came up keeps the test from proving nothing.
+//! a store's own; and what a watcher of everything is told stands to reason. A floor on how often each operation and each outcome came up keeps the test from proving nothing.
 
+mod heard;
+mod late;
 mod pair;
 mod tally;
 mod words;
@@ -30,6 +32,7 @@ pub async fn the_store_keeps_step_with_the_model<F: Fixture>(fixture: &F) {
         for step in 0..steps {
             pair.step(&mut tally, step).await;
         }
+        pair.finish().await;
     }
     tally.expect_floor(20);
 }

@@ -1,12 +1,6 @@
 //! A store and the model beside it, asked the same things at the same time.
 
-use std::{
-    fmt::Debug,
-    future::{Future, poll_fn},
-    pin::Pin,
-    task::Poll,
-    time::Duration,
-};
+use std::{fmt::Debug, time::Duration};
 
 use super::{
     super::{
@@ -15,6 +9,8 @@ use super::{
         model::ModelStore,
         rng::Rng,
     },
+    heard::Heard,
+    late::{answered_as, poll_once},
     tally::Tally,
     words::{brief, cause, kind, outcome, own_end, verdict},
 };
@@ -46,6 +42,7 @@ pub(super) struct Pair<'f, F: Fixture> {
     fixture: &'f F,
     store: F::Store,
     model: ModelStore,
+    heard: Heard,
     hand: ManualClock,
     rng: Rng,
     seed: u64,
@@ -58,10 +55,11 @@ pub(super) struct Pair<'f, F: Fixture> {
 
 impl<'f, F: Fixture> Pair<'f, F> {
     pub(super) async fn new(fixture: &'f F, seed: u64) -> Self {
-        let hand = ManualClock::new();
+        let (hand, store) = (ManualClock::new(), fixture.fresh().await);
         Self {
             fixture,
-            store: fixture.fresh().await,
+            heard: Heard::from(store.watch(&LockQuery::at_or_below(key("/")))).await,
+            store,
             model: ModelStore::in_mode(hand.clock(), Mode::Guarded),
             hand,
             rng: Rng::new(seed),
@@ -86,9 +84,32 @@ impl<'f, F: Fixture> Pair<'f, F> {
         }
         self.settle(tally).await;
         self.compare(step).await;
+        let told = self.heard.all().await;
+        self.same(&told, &Ok(()), "what a watcher hears");
         if self.log.len() > 40 {
             self.log.drain(..20);
         }
+    }
+
+    /// Ends everything at once, and sees that a watcher was told of all that there was.
+    pub(super) async fn finish(mut self) {
+        self.permits.clear();
+        for waiting in std::mem::take(&mut self.waiting) {
+            let ask = waiting.ask.clone();
+            drop(waiting);
+            self.wait_for_withdrawal(&ask).await;
+        }
+        let found = find(&self.store, LockQuery::at_or_below(key("/")).limit(1_000)).await;
+        answer(self.store.clear(&[Gone { key: key("/"), reach: Reach::AtOrBelow }], None)).await;
+        let last = loop {
+            // A write that has just ended may still be in the way.
+            if let Acquired::Granted(locks) = Ask::exclusive(ANN, "/last").go(&self.store).await {
+                break locks[0].id();
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        };
+        let told = self.heard.up_to(last, &found).await;
+        self.same(&told, &Ok(()), "what a watcher has heard in all");
     }
 
     fn same<T: PartialEq + Debug>(&self, store: &T, model: &T, what: &str) {
@@ -556,22 +577,4 @@ impl<'f, F: Fixture> Pair<'f, F> {
             self.same(&store, &model, &format!("the locks that cover {path}"));
         }
     }
-}
-
-/// The store's answer where the model has one, however late it comes: a store may have to write it down, or to ask for it.
-async fn answered_as<T>(model: &Option<T>, store: &mut StoreFuture<T>) -> Option<T> {
-    match model {
-        Some(_) => Some(store.await.unwrap_or_else(|error| panic!("the store failed: {error}"))),
-        None => poll_once(store).await,
-    }
-}
-
-async fn poll_once<T>(future: &mut StoreFuture<T>) -> Option<T> {
-    poll_fn(|cx| {
-        Poll::Ready(match Pin::new(&mut *future).poll(cx) {
-            Poll::Ready(answered) => Some(answered.unwrap_or_else(|error| panic!("the store failed: {error}"))),
-            Poll::Pending => None,
-        })
-    })
-    .await
 }
