@@ -26,7 +26,6 @@ mod stats;
 #[cfg(feature = "tracing")]
 mod traced;
 mod view;
-#[allow(dead_code, reason = "the layer and the endpoint are still to wait")]
 mod wait;
 mod watch;
 
@@ -38,7 +37,6 @@ use std::{
 #[cfg(feature = "webdav")]
 pub(crate) use self::acquire::Behind;
 pub(crate) use self::own::OwnLocks;
-#[allow(unused_imports, reason = "the layer and the endpoint are still to wait")]
 pub(crate) use self::wait::{Patience, Waiting};
 pub use self::{
     acquire::Granted,

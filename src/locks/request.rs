@@ -214,7 +214,33 @@ impl LockRequest {
     }
 
     /// Waits up to so long for locks in the way to go, in line: who came first for a resource is served first. Over HTTP a
-    /// client says so by `Prefer: wait=n`.
+    /// client says so by `Prefer: wait=n` (RFC 7240 section 4.3).
+    ///
+    /// - Acquires of one root are served in the order of their arrival in this process, shared ones together; several processes
+    ///   on one store take what comes. Who does not wait passes nobody: as long as others wait for a lock on the same root that
+    ///   its own would conflict with, an acquire is 423, though that lock may be free at the moment. A repeat is answered all the
+    ///   same, and a replacement of one's own lock waits for nobody.
+    /// - Several roots keep a place at each of them, and are had all at once or not at all.
+    /// - Lines at different roots know nothing of each other: an acquire of a collection can be passed over by those of its
+    ///   members, until its time is up.
+    /// - When the time is up, the refusal is the one that it would have got by then: 423, 409 over writes that do not end, 503
+    ///   if the store is down. While it waits, a store that fails for a while ends nothing.
+    /// - 429 `too_many_waiting` past [`Limits::waiters_per_resource`](super::Limits::waiters_per_resource) and
+    ///   [`Limits::waiters`](super::Limits::waiters).
+    ///
+    /// Dropping the acquire gives up its place. One that is neither polled nor dropped keeps it, and everybody behind it waits.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use tower_lock::{LockRequest, Locks, MemoryStore};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let locks = Locks::new(MemoryStore::new());
+    /// let first = locks.acquire(LockRequest::exclusive("/docs/7")).await?;
+    /// let patient = LockRequest::exclusive("/docs/7").waiting(Duration::from_secs(30));
+    /// let (second, _) = tokio::join!(locks.acquire(patient), locks.release(first.token()));
+    /// assert_eq!(second?.lock().root().path(), "/docs/7");
+    /// # Ok(()) }
+    /// ```
     pub fn waiting(mut self, patience: Duration) -> Self {
         self.waiting = Some(patience);
         self

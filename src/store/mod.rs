@@ -27,7 +27,6 @@ mod remote;
 #[cfg(any(feature = "redis", feature = "postgres", feature = "redb"))]
 #[allow(dead_code, reason = "every store uses a part of it")]
 mod stored;
-#[allow(dead_code, reason = "the layer and the endpoint are still to wait")]
 pub(crate) mod waiting;
 mod watch;
 mod watchers;

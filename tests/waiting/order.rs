@@ -248,3 +248,39 @@ async fn the_last_refusal_is_of_now() {
     hand.advance(minute / 2);
     assert_eq!(refused(waiter.run()).retry_after(), Some(30));
 }
+
+/// Two nodes on one store: each serves its own in order, and nobody is left over.
+#[tokio::test]
+async fn on_several_nodes_everybody_is_served_and_each_node_keeps_its_order() {
+    use std::sync::{Arc, Mutex};
+
+    let store = MemoryStore::new();
+    let nodes = [Locks::new(store.clone()), Locks::new(store.clone()), Locks::new(store.clone())];
+    let held = nodes[0].acquire(LockRequest::exclusive("/a")).await.unwrap();
+    let served: Arc<Mutex<Vec<(usize, usize)>>> = Arc::default();
+    let mut tasks = tokio::task::JoinSet::new();
+    for number in 0..20 {
+        for (node, locks) in nodes.iter().enumerate() {
+            let (locks, served) = (locks.clone(), served.clone());
+            // Tasks of one thread come in the order they were started in.
+            tasks.spawn(async move {
+                let granted = locks.acquire(LockRequest::exclusive("/a").waiting(crate::kit::LONG)).await.unwrap();
+                served.lock().unwrap().push((node, number));
+                tokio::task::yield_now().await;
+                locks.release(granted.token()).await.unwrap();
+            });
+        }
+    }
+    while nodes.iter().any(|locks| locks.waiting() < 20) {
+        tokio::task::yield_now().await;
+    }
+    nodes[1].release(held.token()).await.unwrap();
+    while let Some(done) = tasks.join_next().await {
+        done.unwrap();
+    }
+    let served = served.lock().unwrap();
+    for node in 0..nodes.len() {
+        let order: Vec<usize> = served.iter().filter(|(at, _)| *at == node).map(|(_, number)| *number).collect();
+        assert_eq!(order, (0..20).collect::<Vec<_>>(), "node {node}");
+    }
+}
