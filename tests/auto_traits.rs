@@ -58,6 +58,8 @@ data!(
     locks::Lifetimes,
     locks::Listing,
     locks::ActivityKind,
+    locks::Broken,
+    locks::Handover,
     locks::LockFilter,
     locks::LockStats,
     locks::Origin,
@@ -91,6 +93,7 @@ shared!(
     locks::LockGuard,
     locks::Locks,
     locks::LocksBuilder,
+    locks::News,
     locks::Refusal,
     middleware::LockLayer,
     middleware::LockLayer<respond::ReadOn>,
@@ -102,6 +105,7 @@ shared!(
     store::Admitted,
     store::Clock,
     store::ClockSleep,
+    store::Followed,
     store::LockEvent,
     store::ManualClock,
     store::MemoryStore,
@@ -135,6 +139,8 @@ mod webdav {
 // Futures, streams and judgements that hold boxed work, which is `Send` and no more.
 assert_impl_all!(store::StoreFuture<store::Verdict>: Send, Unpin);
 assert_impl_all!(store::Watch: Send, Unpin);
+assert_impl_all!(store::Follow: Send, Unpin);
+assert_impl_all!(locks::LockNews: Send, Unpin, std::fmt::Debug);
 assert_impl_all!(locks::Judgement: Send, Unpin);
 assert_impl_all!(locks::PendingVerdict: Send, Unpin);
 assert_impl_all!(respond::Problem<'static>: Send, Sync, Unpin, UnwindSafe);

@@ -54,9 +54,10 @@ pub struct Limits {
     pub waiters_per_resource: usize,
     /// Those that wait in this process, 10,000; more is 429.
     pub waiters: usize,
-    /// Event streams open in this process, 10,000; more is 429.
+    /// Those that watch locks in this process, over event streams and in code, 10,000; more is 429.
     pub watchers: usize,
-    /// After how long without an event a stream sends a comment, so that proxies keep it open, 15 s.
+    /// After how long without an event a stream sends a comment, so that proxies keep it open, 15 s;
+    /// zero is never.
     pub heartbeat: Duration,
 }
 
