@@ -5,6 +5,8 @@ mod support;
 
 #[path = "waiting/crowd.rs"]
 mod crowd;
+#[path = "waiting/engines.rs"]
+mod engines;
 #[path = "waiting/kit.rs"]
 mod kit;
 #[path = "waiting/leaving.rs"]
