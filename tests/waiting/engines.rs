@@ -36,9 +36,9 @@ async fn all_are_served_over_outages(far: Arc<dyn LockStore>, near: Arc<dyn Lock
         }
         for step in 0..6 {
             if step % 2 == 0 {
-                cable.pull()
+                cable.pull();
             } else {
-                cable.plug()
+                cable.plug();
             }
             if step == round {
                 near.release(held.token()).await.expect("the engine is there");
