@@ -33,6 +33,7 @@ pub(super) async fn beyond(call: &Call, caller: &Caller, locks: &[LockView]) -> 
         return Ok(None);
     }
     let _place = call.locks.place_to_wait(&resource)?;
+    let mut counted = call.locks.counted_wait();
     let mut news = match id {
         Some(id) => call.locks.news_of_lock(caller, id),
         None => call.locks.news_of(caller, &resource),
@@ -53,6 +54,7 @@ pub(super) async fn beyond(call: &Call, caller: &Caller, locks: &[LockView]) -> 
             Some(_) => {
                 let locks = news.locks();
                 if !holds(&locks) {
+                    counted.served();
                     return Ok(Some(locks));
                 }
             }

@@ -220,6 +220,13 @@ impl Locks {
     }
 }
 
+impl Locks {
+    /// Counts somebody who begins to wait.
+    pub(crate) fn counted_wait(&self) -> CountedWait {
+        CountedWait::new(self.clone())
+    }
+}
+
 /// Counted among the guards as long as this lives.
 #[derive(Debug)]
 pub(super) struct CountedGuard(Locks);
