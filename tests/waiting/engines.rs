@@ -1,5 +1,5 @@
 //! Acquires in line on a node that is cut off from its engine and comes back, again and again: all are served in the end.
-#![cfg(unix)]
+#![cfg(all(unix, any(feature = "redis", feature = "postgres")))]
 
 use std::{
     sync::{Arc, Mutex},
