@@ -26,9 +26,10 @@ const ANSWER: Duration = Duration::from_secs(5);
 const PAUSES: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(5));
 /// The pause before a watch that ended is opened anew.
 const REOPEN: Duration = Duration::from_secs(1);
-/// After how long a lock is looked at again that a write keeps alive beyond its end, or that is still a mark: nobody tells
-/// of a mark that is withdrawn.
-const LOOK_AGAIN: Duration = Duration::from_millis(200);
+/// After how long a mark is looked at again: nobody tells of one that is withdrawn.
+const MARK: Duration = Duration::from_millis(200);
+/// After how long a lock is looked at again that a write keeps alive beyond its end.
+const IN_USE: Duration = Duration::from_secs(1);
 
 /// What becomes of the locks that cover a resource, or of one lock. Endless.
 ///
@@ -237,7 +238,7 @@ impl Follow {
     /// Looks for the locks whose time is up in what the store still has.
     fn compare(&mut self, asked: Timestamp, page: &LockPage) {
         self.gone_by = asked;
-        let (soonest, mut known) = (self.clock.now().after(LOOK_AGAIN), std::mem::take(&mut self.known));
+        let (soonest, mut known) = (self.clock.now().after(IN_USE), std::mem::take(&mut self.known));
         known.retain_mut(|known| {
             if known.due.is_none_or(|due| due > asked) {
                 return true;
@@ -245,6 +246,7 @@ impl Follow {
             let id = known.lock.id();
             match page.locks.iter().find(|lock| lock.id() == id) {
                 // A write keeps it alive, or the clocks do not quite agree. Our own idea of it waits for an event.
+                Some(lock) if lock.state() == LockState::Pending => known.due = self.due(lock),
                 Some(lock) => known.due = self.due(lock).map(|due| due.max(soonest)),
                 None if page.next.as_ref().is_some_and(|end| end.precedes(&known.lock)) => {
                     // It is on a page that is not looked at any more.
@@ -325,7 +327,7 @@ impl Follow {
     /// When `lock` has to be looked at, by our clock.
     fn due(&self, lock: &Lock) -> Option<Timestamp> {
         if lock.state() == LockState::Pending {
-            return Some(self.clock.now().after(LOOK_AGAIN));
+            return Some(self.clock.now().after(MARK));
         }
         let (end, ahead) = (lock.expires_at()?.as_micros(), self.ahead.unwrap_or_default());
         Some(Timestamp::from_micros(end.saturating_add_signed(ahead)))

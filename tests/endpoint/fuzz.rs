@@ -6,6 +6,11 @@ use std::cell::Cell;
 use http::Request;
 use proptest::{prelude::*, sample::select, test_runner::TestRunner};
 
+use tower_lock::{
+    Access, Action, AuthorizeAsk,
+    locks::{Authorizer, DefaultAuthorizer},
+};
+
 use crate::kit::{Ask, Site, ask};
 
 const TOKEN: &str = "urn:uuid:f81d4fae-7dec-41d0-a765-00a0c91e6bf6";
@@ -62,13 +67,25 @@ fn body() -> impl Strategy<Value = String> {
         "drain",
         "resources",
         "action",
+        "to",
+        "grace",
         "x",
     ]);
+    let actions = select(vec!["release", "break", "transfer", "claim"]).prop_map(|action| format!("\"{action}\""));
+    let act = (actions, value(), value(), proptest::option::of(value())).prop_map(|(action, reason, to, id)| {
+        let id = id.map(|id| format!(", \"lock_id\": {id}")).unwrap_or_default();
+        match &*action {
+            "\"break\"" => format!("{{\"action\": {action}, \"reason\": {reason}, \"grace\": {to}{id}}}"),
+            "\"transfer\"" => format!("{{\"action\": {action}, \"reason\": {reason}, \"to\": {to}{id}}}"),
+            "\"claim\"" => format!("{{\"action\": {action}, \"timeout\": {to}{id}}}"),
+            _ => format!("{{\"action\": {action}, \"token\": {to}}}"),
+        }
+    });
     let object = proptest::collection::vec((names, value()), 0..4).prop_map(|fields| {
         let fields: Vec<_> = fields.iter().map(|(name, value)| format!("\"{name}\": {value}")).collect();
         format!("{{{}}}", fields.join(", "))
     });
-    prop_oneof![6 => object, 1 => Just(TOKEN.to_owned()), 1 => Just(String::new()), 1 => any::<String>()]
+    prop_oneof![6 => object, 3 => act, 1 => Just(TOKEN.to_owned()), 1 => Just(String::new()), 1 => any::<String>()]
 }
 
 fn uri() -> impl Strategy<Value = String> {
@@ -114,7 +131,12 @@ fn request() -> impl Strategy<Value = Request<String>> {
 fn random_requests_do_no_harm() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let (done, refused) = (Cell::new(0_usize), Cell::new(0_usize));
-    let site = Site::new();
+    let site = Site::with(|locks| {
+        locks.authorizer(|ask: &AuthorizeAsk<'_>| match ask.action {
+            Action::Break | Action::Transfer => Access::Allowed,
+            _ => DefaultAuthorizer.authorize(ask),
+        })
+    });
     runtime.block_on(site.held("ann", "/held"));
     let config = ProptestConfig { cases: 4_000, failure_persistence: None, ..ProptestConfig::default() };
     let outcome = TestRunner::new(config).run(&request(), |request| {
