@@ -93,6 +93,8 @@ class Editor {
     });
     lock.addEventListener('change', () => this.#changedLock());
     lock.addEventListener('news', ({ detail }) => this.#hear(detail));
+    // Whoever saves renews the lock by that.
+    lock.addEventListener('renewed', () => lock.hold || this.#reload());
     lock.addEventListener('lost', ({ detail }) => this.#lost(detail));
     lock.addEventListener('tick', () => this.panel.tick());
     lock.addEventListener('signed-out', () => this.#setBanner('bad', 'You are signed out. What you typed is kept in this browser: sign in again, in another window, to go on.'));
@@ -468,7 +470,7 @@ class Editor {
   #changedLock() {
     const { lock } = this, { other } = lock;
     if (lock.known && !lock.hold) {
-      // Whoever saves renews the lock by that, and whoever ends it may have saved before.
+      // Whoever ends it may have saved before; and where there is no stream, this is how one sees that they renewed it.
       const told = other ? `${other.lock_id} ${other.expires_at}` : '';
       if (this.#told !== null && this.#told !== told) {
         if (!other) this.#free();

@@ -4,8 +4,8 @@
 // that its reckoning is never later than the server's; when that time is up and no answer came, it says so (`lapsed`);
 // and only the server's word ends it (`lost`).
 //
-// Events: `change` when there is something else to show; `news` for what others did; `lost` when this page's own lock is
-// gone, with who did it and why; `tick` a few times a second.
+// Events: `change` when there is something else to show; `news` for what others did, `renewed` when they are still at it;
+// `lost` when this page's own lock is gone, with who did it and why; `signed-out`; `tick` a few times a second.
 
 import { now, pause, send, timeOfDay } from './send.js';
 
@@ -93,7 +93,8 @@ export class DocumentLock extends EventTarget {
     // An answer that is on its way may be older than this.
     if (this.#checking) this.#checkAgain = true;
     if (mine && kind === 'breaking') this.#breaking({ by, reason });
-    if (kind !== 'refreshed') this.#tell('news', { kind, lock, by, reason });
+    if (kind === 'refreshed') this.#tell('renewed');
+    else this.#tell('news', { kind, lock, by, reason });
     this.#see(ENDED.includes(kind) ? others : [...others, lock]);
   }
 
