@@ -278,6 +278,18 @@ fn a_page_without_a_network_says_so_claims_nothing_and_loses_nothing() {
     ann.sees("document.getElementById('document').dataset.link === 'up'");
     ann.is("editing");
 
+    // What is saved, but the answer is lost: it is not taken for a version of somebody else.
+    wire.cut_answers();
+    browser.press("\u{e009}s");
+    other.waits_until_saved("opening-hours", "One. ");
+    ann.types("And. ");
+    wire.mend();
+    ann.sees("document.getElementById('document').dataset.holding === 'yes'");
+    browser.press("\u{e009}s");
+    ann.reads("state", "All saved.");
+    assert!(other.saved("opening-hours").ends_with("One. And. "), "{}", other.saved("opening-hours"));
+    ann.sees("document.getElementById('saved-pane').hidden && document.getElementById('banner').textContent === ''");
+
     // For longer: nothing comes through, and nothing says so.
     wire.cut();
     ann.types("Two. ");
@@ -296,7 +308,11 @@ fn a_page_without_a_network_says_so_claims_nothing_and_loses_nothing() {
     ann.types("Five. ");
     browser.press("\u{e009}s");
     ann.reads("state", "All saved.");
-    assert!(other.saved("opening-hours").ends_with("One. Two. Three. Four. Five. "), "{}", other.saved("opening-hours"));
+    assert!(
+        other.saved("opening-hours").ends_with("One. And. Two. Three. Four. Five. "),
+        "{}",
+        other.saved("opening-hours")
+    );
 
     // For longer, and somebody came in between.
     wire.cut();

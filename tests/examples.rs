@@ -6,7 +6,7 @@ mod support;
 
 use std::{
     fs,
-    io::Write,
+    io::{BufRead, BufReader, Write},
     process::{Command, Stdio},
 };
 
@@ -27,6 +27,33 @@ fn a_url_that_names_no_store_is_told_what_does() {
         let message = String::from_utf8_lossy(&output.stderr);
         assert!(!output.status.success() && message.contains(told) && !message.contains("panicked"), "{url}: {message}");
     }
+}
+
+#[test]
+fn the_editor_says_where_to_open_it_and_how_to_watch_it() {
+    let example = Example::start("editor", &[]);
+    harmless_to_shells(&example);
+    let addresses = example.lines().iter().filter(|line| line.starts_with("http"));
+    let hosts: Vec<_> = addresses.map(|address| address.replace("http://", "").replace('/', "")).collect();
+    let port = example.address().rsplit(':').next().unwrap();
+    assert_eq!(hosts, [example.address().to_owned(), format!("localhost:{port}")]);
+
+    if !has_curl() {
+        return;
+    }
+    // It goes on for as long as somebody looks; the state of things comes first.
+    let line = example.lines().iter().find(|line| line.starts_with("curl ")).expect("a line to watch with");
+    let mut shell = Command::new("sh")
+        .args(["-c", &format!("exec {line} --noproxy '*' --silent --max-time 30")])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("there is a shell");
+    let mut told = BufReader::new(shell.stdout.take().expect("its output is ours")).lines().map_while(Result::ok);
+    assert!(told.any(|line| line == "event: snapshot"));
+    let data = told.find_map(|line| line.strip_prefix("data: ").map(str::to_owned)).expect("what it is about");
+    assert!(data.contains("/docs/welcome") && data.contains("\"locked\":false"), "{data}");
+    shell.kill().expect("it runs still");
+    shell.wait().expect("it ends");
 }
 
 fn the_story_of_the_axum_example_is_true(store: &str) {
@@ -122,19 +149,30 @@ mod webdav {
 
 /// The answers to the lines that an example prints, or nothing where there is no curl.
 fn told(example: &str, store: &str) -> Option<Vec<Answer>> {
-    if Command::new("curl").arg("--version").stdout(Stdio::null()).status().is_err() {
-        let missing = "missing: curl, so the lines that the examples print are not tried";
-        assert!(std::env::var("CI").as_deref() != Ok("true"), "{missing}");
-        eprintln!("skipped; {missing}");
+    if !has_curl() {
         return None;
     }
     let example = Example::start(example, &[store]);
-    // A shell that takes no comments when it is typed into (zsh) would run them: nothing in them may do anything.
+    harmless_to_shells(&example);
+    Some(tell(&example))
+}
+
+fn has_curl() -> bool {
+    let has_curl = Command::new("curl").arg("--version").stdout(Stdio::null()).status().is_ok();
+    if !has_curl {
+        let missing = "missing: curl, so the lines that the examples print are not tried";
+        assert!(std::env::var("CI").as_deref() != Ok("true"), "{missing}");
+        eprintln!("skipped; {missing}");
+    }
+    has_curl
+}
+
+/// A shell that takes no comments when it is typed into (zsh) would run them: nothing in them may do anything.
+fn harmless_to_shells(example: &Example) {
     let harmless = |text: &str| text.chars().all(|each| each.is_ascii_alphanumeric() || " ,-".contains(each));
     for comment in example.lines().iter().filter_map(|line| line.strip_prefix('#')) {
         assert!(harmless(comment), "{comment}");
     }
-    Some(tell(&example))
 }
 
 /// Runs the lines in one shell, as somebody would who pastes them.

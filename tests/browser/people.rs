@@ -22,7 +22,7 @@ impl<'a> Reader<'a> {
 
     pub(crate) fn opens(&self, id: &str) {
         self.browser.go(&format!("http://{}/edit/{id}", self.address));
-        self.sees("document.getElementById('document').dataset.who !== undefined && document.getElementById('document').dataset.who !== 'unknown'");
+        self.sees("(document.getElementById('document').dataset.who ?? 'unknown') !== 'unknown'");
     }
 
     /// Starts editing, and types at the end of the text.
@@ -100,6 +100,14 @@ impl Caller {
         let start = std::time::Instant::now();
         while let Some(lock) = self.lock_of(id) {
             assert!(start.elapsed().as_secs() < 60, "it does not become free: {lock}");
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+    }
+
+    pub(crate) fn waits_until_saved(&self, id: &str, end: &str) {
+        let start = std::time::Instant::now();
+        while !self.saved(id).ends_with(end) {
+            assert!(start.elapsed().as_secs() < 60, "{}", self.saved(id));
             std::thread::sleep(std::time::Duration::from_millis(50));
         }
     }

@@ -202,7 +202,8 @@ impl Browser {
         // While a page is being loaded there is nothing to be asked.
         while self.ask("POST", "/execute/sync", &json!({ "script": script, "args": [] })) != Ok(Value::Bool(true)) {
             if start.elapsed() > PATIENCE {
-                let page = "return [location.href, JSON.stringify(document.getElementById('document')?.dataset), document.body.innerText].join('\\n')";
+                let page = "const state = JSON.stringify(document.getElementById('document')?.dataset);\
+                            return [location.href, state, document.body.innerText].join('\\n')";
                 let page = self.ask("POST", "/execute/sync", &json!({ "script": page, "args": [] }));
                 panic!("this does not become true: {expression}\n{}", page.unwrap_or_default().as_str().unwrap_or_default());
             }

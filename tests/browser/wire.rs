@@ -53,26 +53,27 @@ pub(crate) fn exchange(
 pub(crate) struct Wire {
     address: String,
     cut: Arc<AtomicBool>,
+    deaf: Arc<AtomicBool>,
 }
 
 impl Wire {
     pub(crate) fn to(server: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("it is bound").to_string();
-        let cut = Arc::new(AtomicBool::new(false));
-        let (server, is_cut) = (server.to_owned(), Arc::clone(&cut));
+        let (cut, deaf) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+        let (server, is_cut, is_deaf) = (server.to_owned(), Arc::clone(&cut), Arc::clone(&deaf));
         // Both end with the test process.
         thread::spawn(move || {
             for client in listener.incoming().map_while(Result::ok) {
                 let Ok(upstream) = TcpStream::connect(&server) else { continue };
-                for (from, to) in [(&client, &upstream), (&upstream, &client)] {
+                for (from, to, is_lost) in [(&client, &upstream, &is_cut), (&upstream, &client, &is_deaf)] {
                     let (Ok(from), Ok(to)) = (from.try_clone(), to.try_clone()) else { continue };
-                    let is_cut = Arc::clone(&is_cut);
-                    thread::spawn(move || carry(from, to, &is_cut));
+                    let is_lost = Arc::clone(is_lost);
+                    thread::spawn(move || carry(from, to, &is_lost));
                 }
             }
         });
-        Self { address, cut }
+        Self { address, cut, deaf }
     }
 
     pub(crate) fn address(&self) -> &str {
@@ -81,11 +82,18 @@ impl Wire {
 
     pub(crate) fn cut(&self) {
         self.cut.store(true, Ordering::SeqCst);
+        self.deaf.store(true, Ordering::SeqCst);
+    }
+
+    /// Cuts it in one direction: what is sent arrives, the answer does not.
+    pub(crate) fn cut_answers(&self) {
+        self.deaf.store(true, Ordering::SeqCst);
     }
 
     /// What was connected meanwhile is not heard even now, as after the loss of a route.
     pub(crate) fn mend(&self) {
         self.cut.store(false, Ordering::SeqCst);
+        self.deaf.store(false, Ordering::SeqCst);
     }
 }
 

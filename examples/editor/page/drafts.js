@@ -51,7 +51,8 @@ export class Drafts {
     const drafts = new Map();
     for (const draft of [...inStorage(this.#prefix), ...(await this.#onDisk())]) {
       const known = drafts.get(draft.key);
-      if (!known || known.at < draft.at || (known.at === draft.at && known.count < draft.count)) drafts.set(draft.key, draft);
+      const isNewer = !known || known.at < draft.at || (known.at === draft.at && known.count < draft.count);
+      if (isNewer) drafts.set(draft.key, draft);
     }
     drafts.delete(this.#own);
     for (const key of open) drafts.delete(key);

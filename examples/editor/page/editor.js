@@ -36,6 +36,13 @@ async function load(id) {
 // So long after a key was pressed somebody is still typing.
 const TYPING = 5000;
 
+const SIGNED_OUT =
+  'You are signed out. What you typed is kept in this browser: sign in again, in another window, to go on.';
+const UNSURE =
+  'No connection for so long that the page may be free for others by now. Go on typing: everything is kept in this ' +
+  'browser, and you go on as soon as that is possible, if nobody came in between.';
+const BESIDE = 'Yours stands here as you typed it, theirs beside it; what you save replaces theirs.';
+
 const url = (id) => `/docs/${encodeURIComponent(id)}`;
 
 class Editor {
@@ -43,6 +50,7 @@ class Editor {
   #base; // the version that the text in the page was made from
   #unkept = false; // whether the browser refuses to keep text
   #saving = null;
+  #sent = null; // a text that may be saved: there was no answer
   #again = false; // whether to save once more as soon as that is possible
   #banner = null; // { kind, text }
   #changed = false; // whether somebody else saved a version that our text knows nothing of
@@ -97,7 +105,7 @@ class Editor {
     lock.addEventListener('renewed', () => lock.hold || this.#reload());
     lock.addEventListener('lost', ({ detail }) => this.#lost(detail));
     lock.addEventListener('tick', () => this.panel.tick());
-    lock.addEventListener('signed-out', () => this.#setBanner('bad', 'You are signed out. What you typed is kept in this browser: sign in again, in another window, to go on.'));
+    lock.addEventListener('signed-out', () => this.#setBanner('bad', SIGNED_OUT));
     addEventListener('pagehide', () => this.#leave());
     // From the back-forward cache: as it was, but for the lock.
     addEventListener('pageshow', ({ persisted }) => persisted && location.reload());
@@ -196,7 +204,9 @@ class Editor {
       await this.#edit(drafts);
       return true;
     } catch {
-      if (!signal?.aborted && !quietly) this.#setBanner('bad', 'The server cannot be reached. Nobody knows whether the page is free.');
+      if (!signal?.aborted && !quietly) {
+        this.#setBanner('bad', 'The server cannot be reached. Nobody knows whether the page is free.');
+      }
       await this.#offerDraft();
       return false;
     } finally {
@@ -217,7 +227,7 @@ class Editor {
     if (!this.lock.hold) return this.#lost({ cause: 'unknown' });
     if (this.isDirty) {
       if (this.#changed) {
-        this.#setBanner('warn', `${this.saved.saved_by} saved another version meanwhile. Yours stands here as you typed it, theirs beside it; what you save replaces theirs.`);
+        this.#setBanner('warn', `${this.saved.saved_by} saved another version meanwhile. ${BESIDE}`);
       } else {
         this.#setBanner('good', 'Your unsaved text is back, and the page is yours. Nobody changed it meanwhile.');
       }
@@ -313,7 +323,8 @@ class Editor {
   }
 
   #download() {
-    const link = el('a', { download: `${this.id}.txt`, href: URL.createObjectURL(new Blob([$('text').value], { type: 'text/plain' })) });
+    const file = new Blob([$('text').value], { type: 'text/plain' });
+    const link = el('a', { download: `${this.id}.txt`, href: URL.createObjectURL(file) });
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 1000);
   }
@@ -349,10 +360,14 @@ class Editor {
       });
       if (status === 200) return this.#stored(body);
       if (body.document) {
-        // An answer that was lost: it is saved already.
-        if (body.document.text === text && body.document.saved_by === this.user.name) return this.#stored(body.document);
+        const { text: other, saved_by } = body.document;
+        if (saved_by === this.user.name && (other === text || other === this.#sent)) {
+          // Ours, of which the answer was lost.
+          this.#stored(body.document);
+          return this.isDirty ? this.#put() : true;
+        }
         this.#newer(body.document);
-        this.#setBanner('warn', `${body.document.saved_by} saved another version, which you had not seen. It stands beside yours.`);
+        this.#setBanner('warn', `${saved_by} saved another version, which you had not seen. ${BESIDE}`);
       } else if (status === 412 || status === 423 || status === 428 || status === 401) {
         // Should the lock come back by itself, so does the wish.
         this.#again = true;
@@ -362,6 +377,8 @@ class Editor {
       }
       return false;
     } catch {
+      // It may have arrived all the same.
+      this.#sent = text;
       this.#again = true;
       this.lock.check();
       return false;
@@ -514,7 +531,12 @@ class Editor {
     const title = (text.value.split('\n').find((line) => line.trim()) ?? 'Untitled').replace(/^[#\s]+/, '');
     $('title').textContent = title;
     const who = lock.other && !lock.other.mine ? `${nameOf(lock.other)} is editing` : null;
-    const mark = lock.hold?.breaking ? '⚠ ' : lock.hold ? '✎ ' : this.panel.hasAsked && lock.known && !lock.other ? '● Free · ' : '';
+    const mark = [
+      [lock.hold?.breaking, '⚠ '],
+      [lock.hold, '✎ '],
+      [this.panel.hasAsked && lock.known && !lock.other, '● Free · '],
+      [true, ''],
+    ].find(([is]) => is)[1];
     document.title = `${mark}${title}${who ? ` · ${who}` : ''}`;
     $('meta').textContent = `Saved by ${saved.saved_by}, ${time(saved.saved_at)}`;
     $('offline').hidden = lock.link === 'up';
@@ -546,15 +568,17 @@ class Editor {
   #warning() {
     const { hold, link } = this.lock;
     if (hold?.lapsed) {
-      return { kind: 'bad', text: 'No connection for so long that the page may be free for others by now. Go on typing: everything is kept in this browser, and you go on as soon as that is possible, if nobody came in between.' };
+      return { kind: 'bad', text: UNSURE };
     }
     if (hold?.breaking) {
       const { by, reason } = hold.breaking;
       const why = reason ? `: “${reason}”` : '';
-      return { kind: 'warn', text: `${by ?? 'Somebody'} takes over at ${exactTime(hold.end)}${why}. Save until then. What you do not save stays here, and is kept in this browser.` };
+      const kept = 'Save until then. What you do not save stays here, and is kept in this browser.';
+      return { kind: 'warn', text: `${by ?? 'Somebody'} takes over at ${exactTime(hold.end)}${why}. ${kept}` };
     }
     if (hold && link === 'down') {
-      return { kind: 'warn', text: `No connection. The page is yours until ${exactTime(hold.end)}, and everything is kept in this browser. Trying again.` };
+      const kept = 'and everything is kept in this browser. Trying again.';
+      return { kind: 'warn', text: `No connection. The page is yours until ${exactTime(hold.end)}, ${kept}` };
     }
     return null;
   }

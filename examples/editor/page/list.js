@@ -31,7 +31,8 @@ async function refresh(user) {
 
 function card({ id, title, saved_by, saved_at }, lock, user) {
   const name = lock?.owner?.name ?? lock?.owner?.id ?? 'Somebody';
-  const who = lock && el('span', { class: 'badge' }, avatar(name), lock.mine || name === user.name ? 'You are editing' : `${name} is editing`);
+  const told = lock?.mine || name === user.name ? 'You are editing' : `${name} is editing`;
+  const who = lock && el('span', { class: 'badge' }, avatar(name), told);
   return el(
     'li',
     {},

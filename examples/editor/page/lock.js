@@ -132,7 +132,8 @@ export class DocumentLock extends EventTarget {
     const at = now();
     this.known = true;
     this.#setLink('up');
-    this.locks = locks.map((lock) => ({ ...until(lock.expires_in == null ? Infinity : at + lock.expires_in * 1000), ...lock }));
+    const ends = ({ expires_in }) => until(expires_in == null ? Infinity : at + expires_in * 1000);
+    this.locks = locks.map((lock) => ({ ...ends(lock), ...lock }));
     const own = this.hold && this.locks.find((lock) => lock.lock_id === this.hold.id);
     if (own?.state === 'breaking') this.#breaking({ at: own.until });
     // It is gone, and why, our heartbeat is told.
@@ -192,7 +193,8 @@ export class DocumentLock extends EventTarget {
     }
     const left = lock.expires_in * 1000;
     const lifetime = Math.max(Date.parse(lock.expires_at) - Date.parse(lock.created_at), 1000);
-    this.hold = { token, id: lock.lock_id, lifetime, ...until(sent + left), next: sent + lifetime / 3, lapsed: false, breaking: null };
+    const next = sent + lifetime / 3;
+    this.hold = { token, id: lock.lock_id, lifetime, ...until(sent + left), next, lapsed: false, breaking: null };
     this.#setLink('up');
     this.#tell('change');
     this.check();

@@ -55,30 +55,37 @@ export class Panel {
   // --- who ---------------------------------------------------------------------------------------------------------
 
   #showWho() {
-    const { hold, other, known, link } = this.#lock;
-    const here = $('document').dataset;
+    const { hold, other, known, link } = this.#lock, { user } = this.#editor;
+    const here = $('document').dataset, stale = link === 'down' && 'There is no connection, so this may have changed.';
     if (hold) {
       here.who = 'me';
-      const why = hold.lapsed ? 'Perhaps not any more: there is no connection.' : hold.breaking ? 'Not for long: save what you have.' : 'Others can read, and see that you are editing.';
-      this.#fillWho(avatar(this.#editor.user.name), hold.lapsed ? 'You were editing' : 'You are editing', why, true);
+      const text =
+        hold.lapsed ? 'Perhaps not any more: there is no connection.'
+        : hold.breaking ? 'Not for long: save what you have.'
+        : 'Others can read, and see that you are editing.';
+      this.#fillWho(avatar(user.name), hold.lapsed ? 'You were editing' : 'You are editing', text, 'timed');
     } else if (!known) {
       here.who = 'unknown';
-      this.#fillWho(null, 'One moment…', link === 'down' ? 'The server cannot be reached.' : '');
+      this.#fillWho(null, 'One moment…', stale ? 'The server cannot be reached.' : '');
     } else if (!other) {
       here.who = 'free';
-      this.#fillWho(null, link === 'down' ? 'It was free' : 'Free', link === 'down' ? 'There is no connection, so this may have changed.' : 'Nobody is editing.');
+      this.#fillWho(null, stale ? 'It was free' : 'Free', stale || 'Nobody is editing.');
     } else if (other.mine && other.state === 'offered') {
       here.who = 'offered';
-      this.#fillWho(avatar(nameOf(other)), 'It is yours', 'Handed over to you. It waits for you, but not for long.', true, this.#button('claim', 'Start editing', () => this.#editor.start({ claim: true })));
+      const claim = this.#button('claim', 'Start editing', () => this.#editor.start({ claim: true }));
+      this.#fillWho(avatar(user.name), 'It is yours', 'Handed over to you. It waits for you, but not for long.', 'timed', claim);
     } else if (other.mine) {
       here.who = 'elsewhere';
-      const then = this.#button('here', 'Continue in this window', () => this.#continueHere());
-      this.#fillWho(avatar(nameOf(other)), 'You are editing', 'In another window, or in one that is gone.', true, then);
+      const move = this.#button('here', 'Continue in this window', () => this.#continueHere());
+      this.#fillWho(avatar(user.name), 'You are editing', 'In another window, or in one that is gone.', 'timed', move);
     } else {
       here.who = 'other';
-      const since = `Since ${exactTime(other.created_at)}.`;
-      const state = { breaking: 'Is being taken over.', offered: 'Was handed it, and has not started yet.' }[other.state] ?? since;
-      this.#fillWho(avatar(nameOf(other)), `${nameOf(other)} is editing`, link === 'down' ? 'There is no connection, so this may have changed.' : state, true);
+      const text =
+        stale ? stale
+        : other.state === 'breaking' ? 'Is being taken over.'
+        : other.state === 'offered' ? 'Was handed it, and has not started yet.'
+        : `Since ${exactTime(other.created_at)}.`;
+      this.#fillWho(avatar(nameOf(other)), `${nameOf(other)} is editing`, text, 'timed');
     }
     this.#showTime();
   }
@@ -87,13 +94,12 @@ export class Panel {
     return el('button', { id, class: 'main', type: 'button', onclick }, text);
   }
 
-  #fillWho(face, title, text, hasTime, button) {
-    fill(
-      $('who'),
-      el('div', { class: 'who' }, face ?? el('span', { class: 'dot' }), el('div', {}, el('h2', {}, title), el('p', { class: 'hint' }, text))),
-      hasTime ? el('div', { class: 'until' }, el('p', { class: 'hint' }), el('div', { class: 'track', 'aria-hidden': 'true' }, el('div'))) : null,
-      button,
-    );
+  #fillWho(face, title, text, timed, button) {
+    const track = () => el('div', { class: 'track', 'aria-hidden': 'true' }, el('div'));
+    const until = () => el('div', { class: 'until' }, el('p', { class: 'hint' }), track());
+    const says = el('div', {}, el('h2', {}, title), el('p', { class: 'hint' }, text));
+    const who = el('div', { class: 'who' }, face ?? el('span', { class: 'dot' }), says);
+    fill($('who'), who, timed ? until() : null, button);
   }
 
   // Until when, as a time and as a bar. The bar is for the eye alone: it moves all the time.
@@ -136,7 +142,8 @@ export class Panel {
     const { other } = this.#lock, { id } = this.#editor;
     const { status } = await send('POST', `/notes/${encodeURIComponent(id)}`, { json: { text: $('ask-text').value } });
     this.#asked = other?.lock_id ?? null;
-    $('asked').textContent = status === 204 ? `${other ? nameOf(other) : 'Whoever is editing'} can read it now.` : 'It is free by now.';
+    const reader = other ? nameOf(other) : 'Whoever is editing';
+    $('asked').textContent = status === 204 ? `${reader} can read it now.` : 'It is free by now.';
   }
 
   async #takeOver() {
@@ -174,9 +181,11 @@ export class Panel {
       this.#lastNote = note.number;
       say(`${note.from} asks: ${note.text}`);
     }
-    const item = ({ from, text }) =>
-      el('li', {}, el('p', { class: 'note' }, avatar(from), el('span', {}, el('b', {}, from), ` ${text}`)),
-        el('button', { type: 'button', onclick: () => this.#editor.handOver(from) }, `Save and hand over to ${from}`));
+    const item = ({ from, text }) => {
+      const note = el('p', { class: 'note' }, avatar(from), el('span', {}, el('b', {}, from), ` ${text}`));
+      const give = { type: 'button', onclick: () => this.#editor.handOver(from) };
+      return el('li', {}, note, el('button', give, `Save and hand over to ${from}`));
+    };
     fill($('note-list'), ...this.#notes.map(item));
     $('notes').hidden = false;
   }
@@ -201,6 +210,7 @@ export class Panel {
     // What oneself did, one knows, and of what was done to oneself the banner tells.
     if (!mine) say(told);
     $('history').hidden = false;
-    fill($('events'), ...this.#events.map(({ at, told }) => el('li', {}, el('time', {}, exactTime(at)), el('span', {}, told))));
+    const item = ({ at, told }) => el('li', {}, el('time', {}, exactTime(at)), el('span', {}, told));
+    fill($('events'), ...this.#events.map(item));
   }
 }
