@@ -241,6 +241,8 @@ fn a_killed_browser_frees_by_expiry_and_has_everything_when_it_is_started_again(
     ann.opens("house-style");
     ann.edits();
     ann.types("No semicolons; never.");
+    // On its way to a file for a moment.
+    ann.sees("document.getElementById('document').dataset.written === 'true'");
     let typed = ann.text();
     browser.kill();
     other.waits_until_free("house-style");

@@ -2,13 +2,16 @@
 // closed, the browser dies.
 //
 // In two places, for each is good at what the other is not. `localStorage` has it before the keystroke has been dealt
-// with, but the browser may write it to the disk much later. IndexedDB has it on the disk, a moment after.
+// with, but the browser may write it to a file much later. IndexedDB has it in a file a moment after, where it survives
+// the browser; and when somebody stops typing, on the disk, where it survives the machine.
 //
 // Each page that is opened writes a draft of its own, so that no window overwrites what was typed in another one.
 
 import { pause } from './send.js';
 
 const PREFIX = 'draft';
+// After so long somebody has stopped typing.
+const REST = 1000;
 
 export class Drafts {
   #prefix;
@@ -17,8 +20,11 @@ export class Drafts {
   #disk = openDisk();
   #waiting; // what the disk is to have next: a draft, or null for none
   #writing = false;
+  #kept; // called when the disk has all there is
+  #rest = 0;
 
-  constructor(user, id) {
+  constructor(user, id, kept) {
+    this.#kept = kept;
     this.#prefix = `${PREFIX}/${encodeURIComponent(user)}/${encodeURIComponent(id)}/`;
     this.#own = this.#prefix + Date.now().toString(36) + Math.random().toString(36).slice(2, 10);
     // Held as long as this page is open, for other windows to see. Not there on a page without TLS.
@@ -75,20 +81,34 @@ export class Drafts {
   // One write at a time, and always the newest: somebody types faster than a disk turns.
   async #write(draft) {
     this.#waiting = draft;
+    clearTimeout(this.#rest);
     if (this.#writing) return;
     this.#writing = true;
+    let last;
     while (this.#waiting !== undefined) {
-      const next = this.#waiting;
+      last = this.#waiting;
       this.#waiting = undefined;
-      await this.#transaction((store) => (next ? store.put(next) : store.delete(this.#own))).catch(() => {});
+      await this.#put(last, 'relaxed');
     }
     this.#writing = false;
+    this.#kept();
+    if (last) this.#rest = setTimeout(() => this.#put(last, 'strict'), REST);
   }
 
-  async #transaction(act) {
+  #put(draft, durability) {
+    const act = (store) => (draft ? store.put(draft) : store.delete(this.#own));
+    return this.#transaction(act, durability).catch(() => {});
+  }
+
+  // Whether the disk has all there is.
+  get isWritten() {
+    return !this.#writing;
+  }
+
+  async #transaction(act, durability = 'relaxed') {
     const database = await this.#disk;
     return new Promise((done, failed) => {
-      const transaction = database.transaction('drafts', 'readwrite', { durability: 'strict' });
+      const transaction = database.transaction('drafts', 'readwrite', { durability });
       const request = act(transaction.objectStore('drafts'));
       transaction.oncomplete = () => done(request.result);
       transaction.onabort = () => failed(transaction.error);

@@ -64,7 +64,7 @@ class Editor {
     this.id = id;
     this.user = user;
     this.saved = saved;
-    this.drafts = new Drafts(user.name, id);
+    this.drafts = new Drafts(user.name, id, () => this.#show());
     this.lock = new DocumentLock(id, user.name);
     this.panel = new Panel(this);
   }
@@ -526,6 +526,7 @@ class Editor {
     root.mode = mode;
     root.link = lock.link;
     root.dirty = this.isDirty;
+    root.written = this.drafts.isWritten;
     root.holding = !lock.hold ? 'no' : lock.hold.lapsed ? 'unsure' : lock.hold.breaking ? 'ending' : 'yes';
 
     const title = (text.value.split('\n').find((line) => line.trim()) ?? 'Untitled').replace(/^[#\s]+/, '');
