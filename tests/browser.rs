@@ -14,7 +14,10 @@ mod webdriver;
 mod wire;
 
 use std::{
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     thread,
 };
 
@@ -24,10 +27,11 @@ use support::example::Example;
 use webdriver::{Browser, Offline, Profile, Programs};
 use wire::{Wire, exchange};
 
-/// One test at a time: each browser is many processes.
-fn one_at_a_time() -> MutexGuard<'static, ()> {
-    static TURN: Mutex<()> = Mutex::new(());
-    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+/// Two tests at a time: each browser is many processes, but most of the time they wait for a lock to end.
+fn in_turn() -> MutexGuard<'static, ()> {
+    static TURNS: [Mutex<()>; 2] = [Mutex::new(()), Mutex::new(())];
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    TURNS[NEXT.fetch_add(1, Ordering::Relaxed) % 2].lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The example, with locks that live for so many seconds.
@@ -37,7 +41,7 @@ fn editor(lifetime: &str) -> Example {
 
 #[test]
 fn two_people_edit_one_document_and_the_one_who_is_taken_over_loses_nothing() {
-    let _turn = one_at_a_time();
+    let _turn = in_turn();
     let Some(programs) = Programs::find() else { return };
     let server = editor("30");
     let (first, second) = (Profile::new(), Profile::new());
@@ -154,7 +158,7 @@ fn two_people_edit_one_document_and_the_one_who_is_taken_over_loses_nothing() {
 
 #[test]
 fn a_tab_that_is_closed_frees_at_once_and_a_reload_goes_on_where_it_was() {
-    let _turn = one_at_a_time();
+    let _turn = in_turn();
     let Some(programs) = Programs::find() else { return };
     // So long that nothing in here can have ended by itself.
     let server = editor("3000");
@@ -230,7 +234,7 @@ fn other_takes_it_while_she_reloads(ann: &Reader<'_>, other: &Caller) -> String 
 
 #[test]
 fn a_killed_browser_frees_by_expiry_and_has_everything_when_it_is_started_again() {
-    let _turn = one_at_a_time();
+    let _turn = in_turn();
     let Some(programs) = Programs::find() else { return };
     let server = editor("3");
     let folder = Profile::new();
@@ -261,7 +265,7 @@ fn a_killed_browser_frees_by_expiry_and_has_everything_when_it_is_started_again(
 
 #[test]
 fn a_page_without_a_network_says_so_claims_nothing_and_loses_nothing() {
-    let _turn = one_at_a_time();
+    let _turn = in_turn();
     let Some(programs) = Programs::find() else { return };
     let server = editor("4");
     let wire = Wire::to(server.address());
@@ -336,7 +340,7 @@ fn a_page_without_a_network_says_so_claims_nothing_and_loses_nothing() {
 
 #[test]
 fn a_lock_that_expires_while_the_machine_sleeps_takes_nothing_typed_with_it() {
-    let _turn = one_at_a_time();
+    let _turn = in_turn();
     let Some(programs) = Programs::find() else { return };
     let server = editor("2");
     let folder = Profile::new();
@@ -376,7 +380,7 @@ fn a_lock_that_expires_while_the_machine_sleeps_takes_nothing_typed_with_it() {
 fn whoever_is_taken_over_in_the_middle_of_a_word_types_on() {
     const TEXT: &str =
         "It was the ropes that held the town together, and the ropes were made here, three hundred paces long. ";
-    let _turn = one_at_a_time();
+    let _turn = in_turn();
     let Some(programs) = Programs::find() else { return };
     let server = editor("30");
     let folder = Profile::new();
@@ -412,7 +416,7 @@ fn whoever_is_taken_over_in_the_middle_of_a_word_types_on() {
 
 #[test]
 fn whoever_goes_on_in_another_window_or_signs_in_as_somebody_else_loses_nothing() {
-    let _turn = one_at_a_time();
+    let _turn = in_turn();
     let Some(programs) = Programs::find() else { return };
     let server = editor("30");
     let folder = Profile::new();
@@ -468,7 +472,7 @@ fn whoever_goes_on_in_another_window_or_signs_in_as_somebody_else_loses_nothing(
 
 #[test]
 fn the_pages_take_nothing_from_elsewhere_and_nothing_as_html() {
-    let _turn = one_at_a_time();
+    let _turn = in_turn();
     let Some(programs) = Programs::find() else { return };
     let server = editor("30");
     let address = server.address();
