@@ -7,20 +7,15 @@ use std::{convert::Infallible, future::poll_fn, net::SocketAddr, pin::pin, sync:
 
 use bytes::Bytes;
 use http::{Request, Response};
-use http_body::Body;
 use http_body_util::{BodyExt, Empty, Full};
 use hyper::body::Incoming;
-use hyper_util::{
-    rt::{TokioExecutor, TokioIo},
-    server::conn::auto,
-    service::TowerToHyperService,
-};
-use support::{Call, Mode, Rigged, poll_once};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use support::{Call, Mode, Rigged, loopback::serve, poll_once};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
 };
-use tower::{Service, ServiceExt};
+use tower::ServiceExt;
 use tower_layer::Layer;
 use tower_lock::{
     Access, AuthorizeAsk, LockEndpoint, LockLayer, LockRequest, LockStore, Locks, MemoryStore, Principal,
@@ -29,26 +24,6 @@ use tower_lock::{
 
 /// Long enough for whatever a loaded machine does meanwhile.
 const LONG: Duration = Duration::from_secs(60);
-
-/// Serves `service` on a port of its own, HTTP/1.1 and HTTP/2.
-async fn serve<S, B>(service: S) -> SocketAddr
-where
-    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible, Future: Send> + Clone + Send + 'static,
-    B: Body<Data: Send, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + 'static,
-{
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            let service = TowerToHyperService::new(service.clone());
-            tokio::spawn(async move {
-                let builder = auto::Builder::new(TokioExecutor::new());
-                drop(builder.serve_connection(TokioIo::new(stream), service).await);
-            });
-        }
-    });
-    address
-}
 
 fn hub(store: impl LockStore) -> LocksBuilder {
     Locks::builder(store)

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use http::{HeaderValue, Response, StatusCode, header};
 use serde::Serialize;
 
-use super::{EndpointBody, call::Call, reply, route, wait};
+use super::{EndpointBody, call::Call, known::tagged, reply, route, wait};
 use crate::{
     lock::{LockKind, Principal},
     locks::{LockFilter, LockView, Refusal, RefusalCode},
@@ -46,27 +46,6 @@ pub(super) async fn inspect(call: &Call) -> Result<Response<EndpointBody>, Refus
 
 pub(super) fn no_such_lock() -> Refusal {
     Refusal::new(RefusalCode::NoSuchLock, "There is no lock with this id.")
-}
-
-/// The answer with its tag, or 304 where the client has it already (RFC 9110 section 13.1.2). The tag is weak: what counts
-/// down while nothing has happened is left out of it.
-fn tagged(call: &Call, tag: &str, full: impl FnOnce() -> Response<EndpointBody>) -> Response<EndpointBody> {
-    let mut response = if is_known(&call.parts.headers, tag) { reply::empty(StatusCode::NOT_MODIFIED) } else { full() };
-    if let Ok(tag) = HeaderValue::try_from(format!("W/\"{tag}\"")) {
-        response.headers_mut().insert(header::ETAG, tag);
-    }
-    response
-}
-
-/// Whether `If-None-Match` has the tag, compared as weak ones are. Ours has no comma and no quote in it.
-pub(super) fn is_known(headers: &HeaderMap, tag: &str) -> bool {
-    headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok()).any(|value| {
-        value.trim() == "*"
-            || value.split(',').any(|item| {
-                let item = item.trim();
-                item.strip_prefix("W/").unwrap_or(item).trim_matches('"') == tag
-            })
-    })
 }
 
 /// The locks that the caller may list, a page at a time.

@@ -140,6 +140,7 @@ mod call;
 mod dispatch;
 mod input;
 mod inspect;
+mod known;
 mod layer;
 mod manage;
 mod reply;

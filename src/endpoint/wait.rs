@@ -8,7 +8,7 @@ use std::{
 
 use http::header;
 
-use super::{call::Call, inspect::is_known};
+use super::{call::Call, known::is_known};
 use crate::locks::{Caller, LockView, News, Refusal};
 
 /// Waits as long as `locks` are what the client does not want to be told, and it would wait; the locks then. Nothing where

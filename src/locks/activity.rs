@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use super::{Caller, Locks, Refusal, RefusalCode};
+use super::{Caller, Incident, Locks, Refusal, RefusalCode};
 use crate::{
     lock::{Lock, LockId, LockToken, Principal},
     request::RequestView,
@@ -202,6 +202,13 @@ impl fmt::Display for Activity<'_> {
             None => Ok(()),
         }
     }
+}
+
+/// What makes events of what happens: set by the feature `tracing` alone.
+#[derive(Clone, Copy)]
+pub(crate) struct Traced {
+    pub(crate) activity: fn(&Activity<'_>),
+    pub(crate) incident: fn(&Incident<'_>),
 }
 
 pub(crate) type ActivityHook = Arc<dyn Fn(&Activity<'_>) + Send + Sync>;

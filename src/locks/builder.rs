@@ -3,8 +3,10 @@
 use std::{fmt, sync::Arc};
 
 use super::{
-    Activity, Authorizer, DefaultAuthorizer, Incident, Lifetimes, Limits, Locks, activity::ActivityHook,
-    incident::IncidentHook, refusal::Site,
+    Activity, Authorizer, DefaultAuthorizer, Incident, Lifetimes, Limits, Locks,
+    activity::{ActivityHook, Traced},
+    incident::IncidentHook,
+    refusal::Site,
 };
 use crate::{
     lock::{HolderProof, KeyError, KeyRules, LockToken, Owner, Principal},
@@ -47,13 +49,6 @@ pub(crate) struct Policy {
     pub(crate) activity: Option<ActivityHook>,
     pub(crate) traced: Option<Traced>,
     pub(crate) site: Option<Arc<Site>>,
-}
-
-/// What makes events of what happens: set by the feature `tracing` alone.
-#[derive(Clone, Copy)]
-pub(crate) struct Traced {
-    pub(crate) activity: fn(&Activity<'_>),
-    pub(crate) incident: fn(&Incident<'_>),
 }
 
 /// Whether callers without a principal may acquire over HTTP.

@@ -2,7 +2,7 @@
 
 use tracing::{Level, event};
 
-use super::{Activity, ActivityKind, Incident, builder::Traced};
+use super::{Activity, ActivityKind, Incident, activity::Traced};
 use crate::lock::{Lock, Principal};
 
 pub(super) const TRACED: Traced = Traced { activity, incident };
