@@ -38,6 +38,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let locks = Locks::builder(store_url::open(std::env::args().nth(2)).await?)
         .principal(|request| request.extensions.get::<User>().map(|user| Principal::new(&user.0)))
         .authorizer(admin_may_do_everything)
+        // Whoever says so is kept waiting for a lock rather than refused at once.
+        .allow_waiting()
         .endpoint_url("/locks")
         .build();
 
@@ -196,11 +198,23 @@ curl -siw '\n' -u ann:x HOST/locks
 # ann needs more time
 curl -siw '\n' -u ann:x -X PATCH HOST/locks/docs/7 -H "If: ($TOKEN)"
 
+# ben would rather wait than ask again, and his write is held for two seconds, or until she is done
+curl -siw '\n' -u ben:x -X PUT HOST/docs/7 -H 'Prefer: wait=2' -H 'Content-Type: application/json' -d '{"title":"My plan"}'
+
 # ann is done
 curl -siw '\n' -u ann:x -X DELETE HOST/locks/docs/7 -H "Lock-Token: $TOKEN"
 
 # and ben may write
 curl -siw '\n' -u ben:x -X PUT HOST/docs/7 -H 'Content-Type: application/json' -d '{"title":"My plan"}'
+
+# ann locks it once more
+TOKEN=$(curl -si -u ann:x -X PUT HOST/locks/docs/7 | tr -d '\r' | sed -n 's/^lock-token: *//p'); echo "$TOKEN"
+
+# the administrator breaks her lock, and has to say why
+curl -siw '\n' -u admin:x -X POST HOST/locks/docs/7 -H 'Content-Type: application/json' -d '{"action":"break","reason":"the minister comes"}'
+
+# ann is told who and why when she writes
+curl -siw '\n' -u ann:x -X PUT HOST/docs/7 -H "If: ($TOKEN)" -H 'Content-Type: application/json' -d '{"title":"New plan"}'
 
 # nobody writes what a job in the background holds, a minute at a time
 curl -siw '\n' -u admin:x -X PUT HOST/docs/report -H 'Content-Type: application/json' -d '{}'

@@ -58,7 +58,25 @@ fn the_editor_says_where_to_open_it_and_how_to_watch_it() {
 
 fn the_story_of_the_axum_example_is_true(store: &str) {
     let Some(answers) = told("axum", store) else { return };
-    let [create, acquire, refused, read, admin, held, list, refresh, release, free, job, nobody] = &answers[..] else {
+    let [
+        create,
+        acquire,
+        refused,
+        read,
+        admin,
+        held,
+        list,
+        refresh,
+        waited,
+        release,
+        free,
+        again,
+        broken,
+        lost,
+        job,
+        nobody,
+    ] = &answers[..]
+    else {
         panic!("the story has another number of lines: {answers:#?}")
     };
 
@@ -77,6 +95,13 @@ fn the_story_of_the_axum_example_is_true(store: &str) {
     assert_eq!(list.status, 200);
     assert!(list.text.contains("rewriting chapter two"), "{list:?}");
     assert_eq!((refresh.status, release.status, free.status), (200, 204, 204));
+    assert_eq!(waited.refusal(423, "locked")["resource"], "/docs/7");
+    assert_eq!(waited.header("preference-applied"), "wait=2");
+    assert!(again.text.starts_with("<urn:uuid:"), "{again:?}");
+    assert_eq!(broken.status, 200, "{broken:?}");
+    let lost = &lost.refusal(412, "lock_lost")["lost"][0];
+    assert_eq!(lost["cause"], "broken");
+    assert_eq!((&lost["by"], &lost["reason"]), (&"admin".into(), &"the minister comes".into()));
     let fence = |answer: &Answer| answer.header("x-fence").parse::<u64>().unwrap();
     assert!(fence(create) < fence(held) && fence(held) <= fence(free), "{create:?} {held:?} {free:?}");
 
