@@ -58,6 +58,9 @@
 //! - **OPTIONS** says class 2 where the handler says class 1, and names the two methods.
 //! - **DELETE, MOVE, COPY** end the locks of what is gone, also where 207 says that some of it is left. A write that answers
 //!   207 is in flight until the handler's answer ends: some do the work as that is read.
+//! - **Prefer** (RFC 7240): `wait=n` holds a write that locks stand in the way of, where that is allowed
+//!   ([`allow_waiting`](crate::LocksBuilder::allow_waiting)); `lock=renew` and `lock=release` say what becomes of the locks that
+//!   answered for one. A LOCK does not wait.
 //! - A request without `If` that reads is passed on in place: no store call, no allocation, no box.
 //!
 //! # What a refusal says
@@ -79,6 +82,7 @@
 //! | 403 | `no-external-entities`, `propfind-finite-depth` | a body refers to what is not in it; a listing is too long |
 //! | 400 | | a malformed header field or body, any other document type declaration |
 //! | 413, 422 | | a body that is too long; a scope or type of lock that there is not |
+//! | 429 | | as many writes are held as may |
 //! | 503 | | the store is down or too slow. Reads go on: `lockdiscovery` is then a property with status 503 |
 //! | 507 | | a multistatus of the handler's is too long; where the locks are, `lockdiscovery` is a property with it |
 //!
