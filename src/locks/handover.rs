@@ -3,11 +3,13 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
-    Access, Action, Activity, ActivityKind, Caller, Granted, LockRequest, Locks, Named, Refusal, RefusalCode, limits::Asked,
-    manage::no_such_lock, request::Replace,
+    Access, Action, Activity, ActivityKind, Caller, Granted, LockRequest, Locks, Named, Refusal, RefusalCode,
+    limits::Asked,
+    manage::{no_such_lock, not_covered},
+    request::Replace,
 };
 use crate::{
-    lock::{Claim, Lock, LockId, LockKind, LockParts, LockToken, Owner, Principal},
+    lock::{Claim, Lock, LockId, LockKind, LockParts, LockToken, Owner, Principal, rules},
     store::{Acquired, Lifetime, NewLock, Span},
 };
 
@@ -86,7 +88,7 @@ impl Locks {
     ///
     /// # Errors
     /// 400 when it is not clear which lock is meant, or a reason is missing; 403 when the caller may not; 404 when there is no
-    /// such lock that they may see; 409 `write_in_progress`; 412 when it is gone; 429 when the receiver holds as many as one
+    /// such lock that they may see; 409 `write_in_progress`, or when it does not cover the resource that is named too; 412 when it is gone; 429 when the receiver holds as many as one
     /// may; 503.
     pub async fn transfer_for(&self, caller: &Caller, named: Named, handover: Handover) -> Result<Lock, Refusal> {
         match self.hand_over(caller, &named, &handover).await {
@@ -111,8 +113,8 @@ impl Locks {
     /// one rooted at a resource that is on offer to them. The authorizer is asked as for an acquire.
     ///
     /// # Errors
-    /// 400 when several could be meant, 403 when the caller may not, 404 when no such lock is on offer to them, 412 when another
-    /// claim was first, 503.
+    /// 400 when several could be meant, 403 when the caller may not, 404 when no such lock is on offer to them, 409 when it does
+    /// not cover the resource that is named too, 412 when another claim was first, 503.
     pub async fn claim_for(&self, caller: &Caller, named: Named, lifetime: Option<Duration>) -> Result<Granted, Refusal> {
         match self.take_over(caller, &named, lifetime).await {
             Ok(granted) => {
@@ -127,6 +129,7 @@ impl Locks {
     async fn hand_over(&self, caller: &Caller, named: &Named, handover: &Handover) -> Result<(Lock, LockToken), Refusal> {
         self.check_handover(handover)?;
         let Given { lock, right, giver } = self.given(caller, named, handover).await?;
+        covers_what_is_named(&lock, named)?;
         if self.access(caller, Action::Transfer, &lock) != Access::Allowed {
             return Err(Refusal::forbidden("You may not hand this lock over."));
         }
@@ -155,6 +158,7 @@ impl Locks {
             return Err(Refusal::bad_request("timeout: a lock lives for a second at least"));
         }
         let lock = self.offered(caller, named).await?;
+        covers_what_is_named(&lock, named)?;
         let asked = lifetime.map_or(Asked::Default, Asked::For);
         let (lifetime, clamped) = self.policy().lifetimes.grant(lock.kind(), asked);
         let request = in_place_of(&lock, Replace::Own { id: lock.id() });
@@ -276,6 +280,15 @@ impl Locks {
             return Err(Refusal::bad_request("timeout: a lock lives for a second at least"));
         }
         Ok(())
+    }
+}
+
+/// A resource that is named beside the lock must be one of those that it covers: whoever guards the endpoint by its paths
+/// relies on that.
+fn covers_what_is_named(lock: &Lock, named: &Named) -> Result<(), Refusal> {
+    match &named.resource {
+        Some(resource) if !rules::covers(lock.root(), lock.depth(), resource) => Err(not_covered(Some(resource))),
+        _ => Ok(()),
     }
 }
 

@@ -260,3 +260,22 @@ async fn code_hands_over_and_claims_too() {
     let _claimed = site.locks.claim(offered.id(), "bob").await.unwrap();
     assert_eq!(site.locks.refresh(granted.token(), None).await.unwrap_err().status(), 412);
 }
+
+#[tokio::test]
+async fn a_lock_is_not_handed_over_through_a_resource_that_it_does_not_cover() {
+    let site = site();
+    site.held_as("ann", "/a", "{}").await;
+    let id = site.state().await.remove(0).id().to_string();
+    for (user, body) in [
+        ("ann", json!({"action": "transfer", "to": "bob", "lock_id": id})),
+        ("admin", json!({"action": "transfer", "to": "bob", "lock_id": id, "reason": "why"})),
+    ] {
+        site.send(post("/other").user(user).json(&body.to_string())).await.expect(409, "not_covered");
+        assert_eq!(site.state().await.remove(0).id().to_string(), id, "{user}");
+    }
+    site.send(hand("/a", "ann", "bob")).await.expect(200, "");
+    let id = site.state().await.remove(0).id().to_string();
+    let body = json!({"action": "claim", "lock_id": id}).to_string();
+    site.send(post("/other").user("bob").json(&body)).await.expect(409, "not_covered");
+    site.send(post("/a/below").user("bob").json(&body)).await.expect(200, "");
+}
