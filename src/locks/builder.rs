@@ -1,6 +1,10 @@
 //! `LocksBuilder`: the policy of a [`Locks`], and its defaults.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    panic::{self, AssertUnwindSafe},
+    sync::Arc,
+};
 
 use super::{
     Activity, Authorizer, DefaultAuthorizer, Incident, Lifetimes, Limits, Locks,
@@ -240,8 +244,8 @@ impl LocksBuilder {
 
     /// Hears of every acquire, refresh, release, expiry, break and refusal, with who did it and why; see [`Activity`].
     ///
-    /// The hook is called where it happens, in the middle of a request or of a task, so it must be quick and must not
-    /// panic. A later call replaces the hook of an earlier one. Without one nothing is allocated, and no task runs.
+    /// The hook is called where it happens, in the middle of a request or of a task, so it must be quick. Should it panic,
+    /// that goes no further. A later call replaces the hook of an earlier one. Without one nothing is allocated, and no task runs.
     ///
     /// ```
     /// # use std::sync::{Arc, Mutex};
@@ -334,26 +338,33 @@ impl Policy {
 
     pub(crate) fn heard(&self, activity: &Activity<'_>) {
         if let Some(traced) = &self.traced {
-            (traced.activity)(activity);
+            contained(|| (traced.activity)(activity));
         }
         if let Some(hook) = &self.activity {
-            hook(activity);
+            contained(|| hook(activity));
         }
     }
 
     /// An incident that is told to a hook of its own as well.
     pub(crate) fn trace(&self, incident: &Incident<'_>) {
         if let Some(traced) = &self.traced {
-            (traced.incident)(incident);
+            contained(|| (traced.incident)(incident));
         }
     }
 
     pub(crate) fn incident(&self, incident: &Incident<'_>) {
         self.trace(incident);
         if let Some(hook) = &self.incidents {
-            hook(incident);
+            contained(|| hook(incident));
         }
     }
+}
+
+/// What a hook does is no part of what it is told of. A panic that went on would leave a lock that was granted without anybody
+/// who knows its token, stop the task that keeps others alive, or end the process, in the drop of a guard.
+fn contained(hook: impl FnOnce()) {
+    // It has been told to the panic hook.
+    let _told = panic::catch_unwind(AssertUnwindSafe(hook));
 }
 
 impl fmt::Debug for Policy {

@@ -4,13 +4,14 @@ use http::{HeaderMap, HeaderValue, Request, StatusCode};
 
 use super::{
     Admission,
+    ending::Ending,
     layer::{Fence, Options},
 };
 use crate::{
     lock::{Gone, Lock, Principal},
-    locks::{Activity, ActivityKind, Incident, Locks, Origin, OwnLocks},
+    locks::{Activity, ActivityKind, Incident, Locks, Origin, OwnLocks, Refusal},
     request::{LockPreference, Preferences, RequestView},
-    store::{Admitted, StoreError, StoreFuture, WriteId},
+    store::{Admitted, Permit, StoreError, StoreFuture, WriteId},
 };
 
 /// Ends the locks of what is gone; renews or ends the writer's own, where that is wanted; says which preferences of the
@@ -57,8 +58,19 @@ impl After {
         }))
     }
 
-    fn nothing(locks: &Locks) -> Self {
+    /// Nothing is to be done: only [`stopped`](Self::stopped) has a use.
+    pub(super) fn nothing(locks: &Locks) -> Self {
         Self { locks: locks.clone(), gone: Vec::new(), taken: Vec::new(), actor: None, own: None, applied: Vec::new() }
+    }
+
+    /// Whether there is nothing to do.
+    pub(super) fn is_nothing(&self) -> bool {
+        self.gone.is_empty() && self.own.is_none() && self.applied.is_empty()
+    }
+
+    /// The write was stopped half-way, and this is the answer: tells so.
+    pub(super) fn stopped(&self, refusal: &mut Refusal) {
+        self.locks.answered_with(None, refusal);
     }
 
     /// Tells that the locks could not be ended. The resources are gone all the same, so the answer stands, and the locks
@@ -96,9 +108,10 @@ impl After {
         }
     }
 
-    /// Says in the head of the answer what was heeded.
-    pub(crate) fn mark(&self, headers: &mut HeaderMap) {
-        for applied in &self.applied {
+    /// Says in the head of the answer what was heeded. Of a write that did not succeed no lock is released.
+    pub(crate) fn mark(&self, status: StatusCode, headers: &mut HeaderMap) {
+        let released = Self::is_due(status);
+        for applied in self.applied.iter().filter(|applied| released || **applied != "lock=release") {
             headers.append("preference-applied", applied.clone());
         }
     }
@@ -106,6 +119,19 @@ impl After {
     /// The locks of what is gone are ended, where the answer says that it is.
     pub(crate) fn start_clearing(&self, status: StatusCode, under: Option<WriteId>) -> Option<StoreFuture<usize>> {
         (Self::is_due(status) && !self.gone.is_empty()).then(|| self.clear(under))
+    }
+
+    /// The same permit, at whose end the writer's own locks end, if they are to: for a write that goes on when it has been
+    /// answered, and must not do so without its lock.
+    pub(crate) fn release_at_the_end(&mut self, status: StatusCode, permit: Permit) -> Permit {
+        match &self.own {
+            Some((_, LockPreference::Release)) if Self::is_due(status) => {}
+            _ => return permit,
+        }
+        match self.own.take() {
+            Some((own, _)) => Ending::permit(self.locks.clone(), own, permit),
+            None => permit,
+        }
     }
 
     /// The writer's own locks are renewed, whatever the answer: who writes is alive. Or they end, where it has succeeded.

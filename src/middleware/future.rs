@@ -174,7 +174,9 @@ where
                 }
                 match future.poll(cx) {
                     // Reads and most writes. The response is moved once.
-                    Poll::Ready(Ok(response)) if guard.after.is_none() && guard.hold == Hold::Answer => {
+                    Poll::Ready(Ok(response))
+                        if guard.after.as_ref().is_none_or(|after| after.is_nothing()) && guard.hold == Hold::Answer =>
+                    {
                         guard.end();
                         return Poll::Ready(Ok(this.responder.pass(response.into_response(), None)));
                     }
@@ -216,7 +218,13 @@ where
     #[inline(never)]
     fn stop(self: Pin<&mut Self>) {
         let mut this = self.project();
-        let answer = this.responder.respond_to_none(&Refusal::lease_lapsed());
+        let mut refusal = Refusal::lease_lapsed();
+        if let StateProj::Running { guard, .. } = this.state.as_mut().project()
+            && let Some(after) = &guard.after
+        {
+            after.stopped(&mut refusal);
+        }
+        let answer = this.responder.respond_to_none(&refusal);
         this.state.set(State::Done { answer: Some(Box::new(answer)) });
     }
 
@@ -228,11 +236,14 @@ where
         let StateProj::Running { guard, .. } = this.state.as_mut().project() else { return None };
         let mut response = response.into_response();
         let status = response.status();
-        let permit = guard.take_permit();
-        let after = guard.after.take();
+        let mut permit = guard.take_permit();
+        let mut after = guard.after.take();
         let cleared = after.as_ref().and_then(|after| after.start_clearing(status, permit.id()));
         if let Some(after) = &after {
-            after.mark(response.headers_mut());
+            after.mark(status, response.headers_mut());
+        }
+        if let (Some(after), Hold::Body) = (&mut after, guard.hold) {
+            permit = after.release_at_the_end(status, permit);
         }
         let (kept, held) = hold(permit, guard.hold);
         let answer = this.responder.pass(response, kept);
@@ -326,7 +337,9 @@ where
             return Some(this.responder.respond(&refusal, request));
         }
         let after = prepare(&mut request, &admitted, locks, options, heeded);
-        let guard = Guard { permit: admitted.permit, after, hold: options.hold, lease: Lease::Aged };
+        // Stores that give leases answer later: who is to be told, should this one lapse.
+        let after = after.unwrap_or_else(|| Box::new(After::nothing(locks)));
+        let guard = Guard { permit: admitted.permit, after: Some(after), hold: options.hold, lease: Lease::Aged };
         this.state.set(State::Running { future: service.call(request), guard });
         None
     }

@@ -90,7 +90,8 @@ impl LockLayer {
 
 impl<R> LockLayer<R> {
     /// Counts a write as in flight until the body of its response has ended or is dropped, not just until the service
-    /// has answered: for handlers that go on writing while they stream, as some WebDAV servers do. Should the lease of the write lapse meanwhile, its
+    /// has answered: for handlers that go on writing while they stream, as some WebDAV servers do. A lock that is released with
+    /// its write is so at that end. Should the lease of the write lapse meanwhile, its
     /// body is dropped, and the stream fails with [`LeaseLapsed`](crate::respond::LeaseLapsed).
     pub fn until_body_ends(self) -> LockLayer<UntilBodyEnds<R>> {
         let options = Options { hold: Hold::Body, ..self.options };

@@ -41,6 +41,7 @@
 
 mod admission;
 mod after;
+mod ending;
 mod future;
 mod held;
 mod layer;

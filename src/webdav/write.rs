@@ -2,7 +2,7 @@
 
 use std::future::poll_fn;
 
-use http::{HeaderValue, Method, StatusCode, header};
+use http::{HeaderValue, Method, Response, StatusCode, header};
 
 use super::{
     RequestBody,
@@ -74,23 +74,31 @@ where
         if let Some(remains) = remains {
             remains.clear(exchange, handler, permit, response.body()).await;
         }
-        return Ok(response.map(ResponseBody::own));
+        return Ok(finished(response.map(ResponseBody::own), after, admitted).await);
     }
-    let mut response = response.map(ResponseBody::passed);
-    let Some(after) = after else { return Ok(response) };
-    if let Some(cleared) = after.start_clearing(response.status(), permit.id())
+    let response = response.map(ResponseBody::passed);
+    if let Some(after) = &after
+        && let Some(cleared) = after.start_clearing(response.status(), permit.id())
         && let Err(error) = cleared.await
     {
         after.failed(&error);
     }
+    Ok(finished(response, after, admitted).await)
+}
+
+/// The write has ended: what becomes of the writer's own locks, and what is said of that.
+async fn finished<B>(mut response: Response<B>, after: Option<Box<After>>, admitted: Admitted) -> Response<B> {
     // The permit is held until here: nobody is granted what is still being cleared.
     drop(admitted);
-    if let Some(own) = after.start_own(response.status()) {
-        // What failed has been told of.
-        let _told = own.await;
+    if let Some(after) = after {
+        let status = response.status();
+        if let Some(own) = after.start_own(status) {
+            // What failed has been told of.
+            let _told = own.await;
+        }
+        after.mark(status, response.headers_mut());
     }
-    after.mark(response.headers_mut());
-    Ok(response)
+    response
 }
 
 /// Decides; and where a lock is in the way and the client would rather wait, again each time that it may have gone.

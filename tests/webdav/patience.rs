@@ -138,3 +138,17 @@ async fn a_write_renews_or_ends_the_lock_that_answered_for_it_if_told() {
     dav.assert_nothing_left(&[], "released").await;
     put("lock=release").expect(412).await;
 }
+
+#[tokio::test]
+async fn whoever_writes_properties_is_alive_too() {
+    let dav = Dav::new();
+    let token = dav.as_("ann").lock("/a").timeout("Second-120").expect(200).await.token();
+    let patch = |preference| {
+        let patch = dav.as_("ann").proppatch("/a").if_(&format!("(<{token}>)"));
+        patch.header("prefer", preference)
+    };
+    dav.clock.advance(100 * SECOND);
+    assert_eq!(patch("lock=renew").expect(207).await.header("preference-applied"), "lock=renew");
+    dav.clock.advance(100 * SECOND);
+    assert_eq!(dav.roots().await, ["/a"]);
+}
