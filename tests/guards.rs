@@ -508,3 +508,31 @@ async fn many_guards_live_through_an_hour() {
     settle().await;
     assert_eq!((locks.stats().guards, locks.stats().released, tasks()), (0, 300, 0));
 }
+
+#[tokio::test]
+async fn what_was_waited_for_long_is_held_however_short_it_lives() {
+    for mode in [Mode::Pass, Mode::Later] {
+        let clock = ManualClock::new();
+        let store = Rigged::all(support::stores::memory(clock.clock()), mode);
+        let locks = Locks::builder(store.clone()).clock(clock.clock()).build();
+        let blocker = locks.acquire(LockRequest::exclusive("/a").lifetime(10 * MINUTE)).await.unwrap();
+        let short = LockRequest::exclusive("/a").lifetime(3 * SECOND).waiting(5 * MINUTE);
+        let holding = tokio::spawn({
+            let locks = locks.clone();
+            async move { locks.hold(short).await }
+        });
+        settle().await;
+        for _ in 0..60 {
+            clock.advance(SECOND);
+            settle().await;
+        }
+        locks.release(blocker.token()).await.unwrap();
+        let guard = holding.await.unwrap().unwrap();
+        guard.checkpoint().unwrap();
+        for _ in 0..20 {
+            clock.advance(SECOND / 5);
+            settle().await;
+            guard.checkpoint().unwrap();
+        }
+    }
+}

@@ -93,7 +93,7 @@ impl Locks {
     /// # Errors
     /// As for [`Locks::acquire`].
     pub async fn hold(&self, request: LockRequest) -> Result<LockGuard, Refusal> {
-        self.guard(self.acquire(request).await?).assured().await
+        LockGuard::assured(self.clone(), self.acquire(request).await?).await
     }
 
     /// Holds what was granted as long as the guard lives, and keeps it alive from now on. Where it was granted a while ago,

@@ -80,18 +80,37 @@ pub struct LockGuard {
 
 impl LockGuard {
     pub(super) fn new(locks: Locks, held: Granted) -> Self {
+        let mut guard = Self::of(locks, held);
+        guard.keep_alive();
+        guard
+    }
+
+    /// The same, for what was granted just now, and may have taken long: it is refreshed before anybody reckons that it must
+    /// be over by now.
+    pub(super) async fn assured(locks: Locks, held: Granted) -> Result<Self, Refusal> {
+        let mut guard = Self::of(locks, held);
+        guard.refresh_what_took_long().await?;
+        guard.keep_alive();
+        Ok(guard)
+    }
+
+    fn of(locks: Locks, held: Granted) -> Self {
         let standing = Arc::new(Standing::new(locks.clone(), held.locks(), held.asked));
-        let keeper = Handle::try_current().ok().map(|runtime| {
-            let keeper = Keeper::new(&standing, held.locks(), held.tokens(), held.asked);
+        let _counted = CountedGuard::new(locks.clone());
+        Self { locks, held: Some(held), standing, keeper: None, _counted }
+    }
+
+    /// Starts the task.
+    fn keep_alive(&mut self) {
+        self.keeper = Handle::try_current().ok().map(|runtime| {
+            let held = self.held();
+            let keeper = Keeper::new(&self.standing, held.locks(), held.tokens(), held.asked);
             let task = runtime.spawn(keeper).abort_handle();
             (runtime, task)
         });
-        let _counted = CountedGuard::new(locks.clone());
-        Self { locks, held: Some(held), standing, keeper, _counted }
     }
 
-    /// Refreshes what took long to be granted, so that a new guard is not over by its own reckoning.
-    pub(super) async fn assured(self) -> Result<Self, Refusal> {
+    async fn refresh_what_took_long(&self) -> Result<(), Refusal> {
         let asked = self.held().asked;
         for at in 0..self.locks().len() {
             let now = self.locks.clock().now();
@@ -105,7 +124,7 @@ impl LockGuard {
                 Err(_) => {}
             }
         }
-        Ok(self)
+        Ok(())
     }
 
     /// The only lock, or the first, as it was granted.
