@@ -165,3 +165,48 @@ async fn a_write_that_is_stopped_is_told_as_refused() {
     assert_eq!(told.lock().unwrap()[..], ["store_unavailable"]);
     assert_eq!(locks.stats().refused.unavailable, 1);
 }
+
+#[tokio::test]
+async fn a_mark_that_is_broken_is_no_lock_for_anybody() {
+    let memory = support::stores::memory(ManualClock::new().clock());
+    let locks = locks_of_users(memory.clone()).build();
+    let probe = probe(async |_: Request<Text>| std::future::pending::<Result<Response<Text>, ProbeError>>().await);
+    let mut service = LockLayer::new(locks.clone()).layer(probe);
+    let mut write = Box::pin(service.ready().await.unwrap().call(request("PUT", "/a")));
+    assert!(support::poll_once(write.as_mut()).is_pending());
+    let mut acquire = Box::pin(locks.acquire(LockRequest::exclusive("/a")));
+    assert!(support::poll_once(acquire.as_mut()).is_pending());
+    let mark = locks.covering(&ResourceKey::parse("/a").unwrap()).await.unwrap().remove(0);
+    _ = locks.break_lock(mark.id(), "why", SECOND * 60).await.unwrap();
+    drop(write);
+    let refused = acquire.await.unwrap_err();
+    assert_eq!(refused.status().as_u16(), 412, "{refused}");
+    assert_eq!((memory.stats().locks, memory.stats().in_flight), (0, 0));
+}
+
+#[tokio::test]
+async fn the_longest_spans_are_no_trap() {
+    use std::time::Duration;
+    use tower_lock::locks::{KindLifetime, Lifetimes};
+    let mut lifetimes = Lifetimes::default();
+    lifetimes.app = KindLifetime { default: None, most: None, total: None };
+    let locks = Locks::builder(tower_lock::MemoryStore::new()).lifetimes(lifetimes).build();
+    let kind = || tower_lock::LockKind::from("review");
+    let guard = locks.hold(LockRequest::exclusive("/a").kind(kind()).lifetime(Duration::MAX)).await.unwrap();
+    let waits = LockRequest::exclusive("/a").kind(kind()).lifetime(Duration::MAX).waiting(Duration::MAX);
+    let next = tokio::spawn({
+        let locks = locks.clone();
+        async move { locks.hold(waits).await }
+    });
+    until("it waits", || locks.waiting() == 1).await;
+    _ = locks.break_lock(guard.lock().id(), "why", Duration::MAX).await.unwrap();
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    assert!(!next.is_finished() && guard.is_held());
+    guard.release().await.unwrap();
+    let next = next.await.unwrap().unwrap();
+    assert!(next.is_held());
+    drop(next);
+    assert_eq!((locks.waiting(), locks.stats().guards), (0, 0));
+}

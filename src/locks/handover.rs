@@ -110,7 +110,8 @@ impl Locks {
     }
 
     /// Claims a lock that was handed to `caller`: it becomes a new one with a token, once. It is named by its id, or as the only
-    /// one rooted at a resource that is on offer to them. The authorizer is asked as for an acquire.
+    /// one rooted at a resource that is on offer to them. The authorizer is asked as for an acquire. [`Duration::MAX`] is
+    /// without an end, as far as its kind allows.
     ///
     /// # Errors
     /// 400 when several could be meant, 403 when the caller may not, 404 when no such lock is on offer to them, 409 when it does
@@ -159,7 +160,11 @@ impl Locks {
         }
         let lock = self.offered(caller, named).await?;
         covers_what_is_named(&lock, named)?;
-        let asked = lifetime.map_or(Asked::Default, Asked::For);
+        let asked = match lifetime {
+            None => Asked::Default,
+            Some(Duration::MAX) => Asked::Endless,
+            Some(span) => Asked::For(span),
+        };
         let (lifetime, clamped) = self.policy().lifetimes.grant(lock.kind(), asked);
         let request = in_place_of(&lock, Replace::Own { id: lock.id() });
         self.authorize_acquire(caller, &request, std::slice::from_ref(lock.root()), lifetime)?;

@@ -279,3 +279,17 @@ async fn a_lock_is_not_handed_over_through_a_resource_that_it_does_not_cover() {
     site.send(post("/other").user("bob").json(&body)).await.expect(409, "not_covered");
     site.send(post("/a/below").user("bob").json(&body)).await.expect(200, "");
 }
+
+#[tokio::test]
+async fn a_claim_may_be_endless_where_its_kind_may() {
+    let site = Site::with(|locks| {
+        let mut lifetimes = tower_lock::locks::Lifetimes::default();
+        lifetimes.user = tower_lock::locks::KindLifetime { default: Some(SECOND), most: None, total: None };
+        locks.authorizer(guarded).lifetimes(lifetimes)
+    });
+    site.held_as("ann", "/a", "{}").await;
+    site.send(hand("/a", "ann", "admin")).await.expect(200, "");
+    let claim = post("/a").user("admin").json(r#"{"action": "claim", "timeout": "infinite"}"#);
+    let claimed = site.send(claim).await.expect(200, "").json();
+    assert_eq!(claimed["expires_at"], Value::Null);
+}
