@@ -530,7 +530,8 @@ async fn what_was_waited_for_long_is_held_however_short_it_lives() {
         let guard = holding.await.unwrap().unwrap();
         guard.checkpoint().unwrap();
         for _ in 0..20 {
-            clock.advance(SECOND / 5);
+            // Before the task of the guard has heard of the state that it asked for.
+            clock.advance(SECOND);
             settle().await;
             guard.checkpoint().unwrap();
         }

@@ -274,7 +274,7 @@ impl Kept {
             }
             (Some(lock), _) => {
                 if self.due.is_none() {
-                    self.plan(lock, self.now());
+                    self.plan(lock, sent);
                 }
             }
         }
