@@ -348,3 +348,21 @@ async fn code_watches_too() {
     }
     assert!(one.next().await.is_none());
 }
+
+#[tokio::test]
+async fn what_people_write_makes_no_events_of_its_own() {
+    let site = site();
+    let evil = "x\r\n\r\nevent: released\nid: 7\ndata: {}\n\n\u{0}\u{2028}";
+    let forged = "9".repeat(16_000);
+    let path = "/a%0A%0Aevent:%20released%0A%0A";
+    let mut events = site.open(get(path).user("admin").header("last-event-id", &forged)).await;
+    events.expect("snapshot");
+    site.held_as("ann", path, &json!({"reason": evil, "client_ref": evil}).to_string()).await;
+    let locked = events.expect("locked");
+    assert_eq!((&locked.data["lock"]["reason"], &locked.data["lock"]["client_ref"]), (&json!(evil), &json!(evil)));
+    let body = json!({"action": "break", "reason": evil}).to_string();
+    site.send(post(path).user("admin").json(&body)).await.expect(200, "");
+    let broken = events.expect("broken");
+    assert_eq!(broken.data["reason"], evil);
+    events.expect_nothing();
+}

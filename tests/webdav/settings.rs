@@ -136,7 +136,8 @@ async fn a_write_whose_lease_lapses_is_stopped_and_answered_503() {
             Ok::<_, Broken>(Response::new(Full::<Bytes>::default()))
         }
     });
-    let mut service = DavLayer::new(Locks::new(leases.clone())).layer(endless);
+    let locks = Locks::new(leases.clone());
+    let mut service = DavLayer::new(locks.clone()).layer(endless);
     let before = Arc::strong_count(&gone);
     let mut write = Box::pin(service.ready().await.unwrap().call(crate::support::request("PUT", "/a")));
     until("the write is watched", || {
@@ -147,6 +148,7 @@ async fn a_write_whose_lease_lapses_is_stopped_and_answered_503() {
     leases.lapse();
     assert_eq!(write.await.unwrap().status(), 503);
     assert_eq!((Arc::strong_count(&gone), leases.ended()), (before, 1), "the handler's future is gone");
+    assert_eq!(locks.stats().refused.unavailable, 1, "told once");
 }
 
 /// A handler that redirects to the URL with a slash still has its resources locked.
