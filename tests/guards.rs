@@ -537,3 +537,29 @@ async fn what_was_waited_for_long_is_held_however_short_it_lives() {
         }
     }
 }
+
+#[tokio::test]
+async fn nobody_is_told_of_a_break_before_it_is_known_by_whom() {
+    let world = World::new();
+    let granted = world.locks.acquire(a_minute("/a")).await.unwrap();
+    let admin = Caller::application(Some(Principal::new("admin")));
+    // Before the guard watches, so that it sees that somebody breaks the lock, and has to ask who.
+    _ = world.locks.break_for(&admin, granted.lock().id().into(), "maintenance", 10 * SECOND).await.unwrap();
+    world.store.set(Call::Refresh, Mode::Gated);
+    let guard = world.locks.guard(granted);
+    let mut breaking = std::pin::pin!(guard.breaking());
+    settle().await;
+    assert!(support::poll_once(breaking.as_mut()).is_pending(), "the store has not said who");
+    assert!(guard.is_held());
+    world.store.open();
+    assert_eq!(lost_by(&breaking.await), (LostCause::Broken, Some("admin"), Some("maintenance")));
+
+    // Where it never says, the lock is over in time all the same, and known to be broken.
+    let granted = world.locks.acquire(a_minute("/b")).await.unwrap();
+    _ = world.locks.break_for(&admin, granted.lock().id().into(), "maintenance", 10 * SECOND).await.unwrap();
+    world.store.set(Call::Refresh, Mode::Never);
+    let guard = world.locks.guard(granted);
+    settle().await;
+    world.pass(10 * SECOND).await;
+    assert_eq!(lost_by(&guard.checkpoint().unwrap_err()).0, LostCause::Broken);
+}

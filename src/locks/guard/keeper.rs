@@ -267,7 +267,9 @@ impl Kept {
                 } else if self.standing.is_breaking(self.at) {
                     self.standing.ends_by(self.at, lock, sent);
                 } else {
-                    self.breaks(lock, Standing::about(lock, LostCause::Broken), sent);
+                    let why = LostLock { at: lock.expires_at(), ..Standing::about(lock, LostCause::Broken) };
+                    self.standing.ends_by(self.at, lock, sent);
+                    self.standing.is_said_to_break(self.at, why);
                     // Who and why is told to whoever tries to refresh it.
                     self.due = Some((self.now(), Question::Refresh));
                 }

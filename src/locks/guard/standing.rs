@@ -117,6 +117,11 @@ impl Standing {
         });
     }
 
+    /// The lock at `at` is being broken; nobody is told before it is known by whom and why.
+    pub(super) fn is_said_to_break(&self, at: usize, why: LostLock) {
+        self.edit(at, |each| each.breaking = Some(why));
+    }
+
     /// What is known of the break of the lock at `at`.
     pub(super) fn is_breaking(&self, at: usize) -> bool {
         self.state.borrow().each[at].breaking.is_some()
