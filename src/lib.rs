@@ -131,6 +131,12 @@
 //! - **What an engine forgets.** A Redis that fails over to a replica may lose locks that it had acknowledged.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+#[cfg(feature = "batch")]
+#[cfg_attr(docsrs, doc(cfg(feature = "batch")))]
+pub mod batch;
+#[cfg(feature = "client")]
+#[cfg_attr(docsrs, doc(cfg(feature = "client")))]
+pub mod client;
 pub mod endpoint;
 pub mod lock;
 pub mod locks;

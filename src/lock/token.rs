@@ -40,6 +40,28 @@ impl LockToken {
         if uuid.is_nil() || uuid.is_max() { Err(TokenError::Guessable) } else { Ok(Self(uuid)) }
     }
 
+    /// The token that always comes of the same `parts`, each of them whole: for protocols whose clients make up a lock string
+    /// of their own (Terraform's `ID`, `X-WOPI-Lock`, a lease id) and know no other. It is exactly as secret as its parts,
+    /// so with a string that the protocol shows to everybody it proves nothing: see [`HolderProof::Token`](super::HolderProof::Token).
+    ///
+    /// A token is used once. Where clients use a string again, let the id of the lock or a nonce be one of the parts.
+    ///
+    /// ```
+    /// use tower_lock::LockToken;
+    ///
+    /// assert_eq!(LockToken::derive(&["/state/demo", "205ccf07"]), LockToken::derive(&["/state/demo", "205ccf07"]));
+    /// assert_ne!(LockToken::derive(&["ab", "c"]), LockToken::derive(&["a", "bc"]));
+    /// ```
+    #[must_use]
+    pub fn derive(parts: &[&str]) -> Self {
+        let mut hash = Sha256::new().chain_update(b"tower-lock token");
+        for part in parts {
+            hash = hash.chain_update((part.len() as u64).to_be_bytes()).chain_update(part);
+        }
+        // The version bits are set (RFC 9562 section 5.8), so it is neither nil nor max.
+        Self(uuid::Builder::from_custom_bytes(first_half(hash)).into_uuid())
+    }
+
     /// The UUID itself. It is as secret as the token.
     #[must_use]
     pub const fn as_uuid(&self) -> Uuid {

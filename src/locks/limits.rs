@@ -29,6 +29,8 @@ pub struct Limits {
     pub locks_in_store: usize,
     /// Roots of one acquire, 100; more is 400.
     pub roots_per_request: usize,
+    /// Items of one bulk write, and resources of one check, 1,000; more is 413 for a write, 400 for a check.
+    pub items: usize,
     /// Locks named in a refusal, 100; more sets `"truncated": true`.
     pub blockers_named: usize,
     /// Locks on one page of a list, 100 unless asked for less or more; at most 1,000.
@@ -67,6 +69,7 @@ impl Default for Limits {
             locks_per_principal: 1_000,
             locks_in_store: 1_000_000,
             roots_per_request: 100,
+            items: 1_000,
             blockers_named: 100,
             page: 100,
             body: 64 * 1024,

@@ -85,12 +85,16 @@ pub enum RefusalCode {
     UnsupportedMediaType,
     /// 422: something is asked for in a form that is understood, but not offered: a type of lock.
     Unprocessable,
+    /// 424: an item of a bulk write depends on another one, which is refused (RFC 4918 section 11.4).
+    FailedDependency,
     /// 428: this route demands that the caller holds a lock.
     LockRequired,
     /// 429: the principal holds as many locks as one may.
     LockQuota,
     /// 429: as many wait for a lock, or watch locks, as may.
     TooManyWaiting,
+    /// 500: the service's answer to a part of a bulk write is not one that the refusals of the rest could be written into.
+    UnreadableAnswer,
     /// 503: the store holds as many locks as it may.
     StoreFull,
     /// 503: the store is down, or too slow.
@@ -112,8 +116,10 @@ impl RefusalCode {
             Self::ContentTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Unprocessable => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::FailedDependency => StatusCode::FAILED_DEPENDENCY,
             Self::LockRequired => StatusCode::PRECONDITION_REQUIRED,
             Self::LockQuota | Self::TooManyWaiting => StatusCode::TOO_MANY_REQUESTS,
+            Self::UnreadableAnswer => StatusCode::INTERNAL_SERVER_ERROR,
             Self::StoreFull | Self::StoreUnavailable => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
@@ -137,9 +143,11 @@ impl RefusalCode {
             Self::ContentTooLarge => "content_too_large",
             Self::UnsupportedMediaType => "unsupported_media_type",
             Self::Unprocessable => "unprocessable",
+            Self::FailedDependency => "failed_dependency",
             Self::LockRequired => "lock_required",
             Self::LockQuota => "lock_quota",
             Self::TooManyWaiting => "too_many_waiting",
+            Self::UnreadableAnswer => "unreadable_answer",
             Self::StoreFull => "store_full",
             Self::StoreUnavailable => "store_unavailable",
         }

@@ -1,0 +1,1 @@
+//! For callers of a 423: a retry policy, and locks held over HTTP. Feature `client`.
