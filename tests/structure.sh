@@ -45,6 +45,10 @@ must_not_know locks respond middleware endpoint webdav batch client
 must_not_know respond middleware endpoint webdav batch client
 must_not_know middleware endpoint webdav batch client
 must_not_know endpoint middleware webdav batch client
+must_not_know webdav batch client
+must_not_know batch webdav client
+# For those at the other end of the connection: of all this it needs the words alone.
+must_not_know client request store locks respond middleware endpoint webdav batch
 
 for floor in locks respond middleware endpoint webdav batch; do
     for file in $(floor_files "$floor"); do

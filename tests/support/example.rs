@@ -128,6 +128,9 @@ fn build(example: &str) -> String {
         ("redis", cfg!(feature = "redis")),
         ("postgres", cfg!(feature = "postgres")),
         ("webdav", cfg!(feature = "webdav")),
+        ("batch", cfg!(feature = "batch")),
+        ("grpc", cfg!(feature = "grpc")),
+        ("client", cfg!(feature = "client")),
     ] {
         if is_on {
             cargo.args(["--features", feature]);
