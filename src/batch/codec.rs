@@ -14,7 +14,8 @@ use crate::{locks::Refusal, request::RequestView};
 /// object for one: readers of JSON disagree about which of the two counts.
 pub trait BatchCodec: Send + Sync + 'static {
     /// Whether this is a bulk write, by its head. Every other write is guarded as by a [`LockLayer`](crate::LockLayer). Reads
-    /// are not asked about.
+    /// are not asked about. What a bulk write is sent to counts as written, also by a DELETE: it removes the items, not what
+    /// they are members of.
     fn is_bulk(&self, request: RequestView<'_>) -> bool;
 
     /// The items, in their order.

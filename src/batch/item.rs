@@ -4,12 +4,18 @@ use std::borrow::Cow;
 
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
-use crate::lock::{Effect, Membership};
+use crate::lock::{Effect, Membership, ResourceKey};
 
 /// One entry of a bulk write: which resources it changes, what it is called, what it depends on.
 ///
-/// A path is read as one in a request target: percent-encoded, then made canonical by the resolver of the
-/// [`Locks`](crate::Locks), as [`Role::Root`](crate::request::Role::Root). [`Item::member`] encodes an id.
+/// A path is percent-encoded, as in a request target; [`Item::segment`] encodes an id. There are two forms:
+///
+/// - With a slash in front it names its resource in full, as refusals do, and goes through the resolver of the
+///   [`Locks`](crate::Locks) as [`Role::Root`](crate::request::Role::Root).
+/// - Without one it lies below the resource that the request is sent to. The resolver tells which that is, as for every write:
+///   what a router outside has stripped, or a resolver drops, is so the same for a record in a bulk write and for that
+///   record by itself. The path in full that comes of it then goes the way of the others. Where the resolver knows of none
+///   or of several resources there, the request is 400.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[must_use]
 pub struct Item {
@@ -24,6 +30,22 @@ pub(super) struct Change {
     pub(super) path: String,
     pub(super) effect: Effect,
     pub(super) membership: Membership,
+}
+
+#[allow(dead_code, reason = "until there is a layer to ask")]
+impl Change {
+    /// The path in full, where the request is sent to `resource`.
+    pub(super) fn path_below(&self, resource: &ResourceKey<'_>) -> Cow<'_, str> {
+        if self.path.starts_with('/') {
+            return Cow::Borrowed(&self.path);
+        }
+        Cow::Owned(format!("{}/{}", resource.uri().trim_end_matches('/'), self.path))
+    }
+
+    /// Whether what the request is sent to has to be known for the path in full.
+    pub(super) fn is_relative(&self) -> bool {
+        !self.path.starts_with('/')
+    }
 }
 
 impl Item {
@@ -73,11 +95,12 @@ impl Item {
         self.name.as_deref()
     }
 
-    /// The path of the member `id` of the collection at `path`. The id is one segment, whatever stands in it, but for a
-    /// slash, which servers do not tell from a separator once it is decoded.
+    /// `id` as a segment of a path: that of the member of this id of the collection that the request is sent to. The id is
+    /// one segment, whatever stands in it, but for a slash, which servers do not tell from a separator once it is decoded,
+    /// and for `.` and `..`, which no encoding makes names of.
     #[must_use]
-    pub fn member(path: &str, id: &str) -> String {
-        format!("{}/{}", path.trim_end_matches('/'), segment(id))
+    pub fn segment(id: &str) -> String {
+        segment(id).into_owned()
     }
 
     fn and(mut self, path: String, effect: Effect, membership: Membership) -> Self {
