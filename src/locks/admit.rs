@@ -10,7 +10,10 @@ use std::{
 
 use http::Method;
 
-use super::{Caller, Incident, Locks, Refusal, RefusalCode, builder::FailMode};
+use super::{
+    Caller, Incident, Locks, Refusal, RefusalCode,
+    builder::{FailMode, TokenCounts},
+};
 use crate::{
     lock::{Gone, HolderProof, ResourceKey, Target},
     request::{Conditions, RequestView, ResolveTargets, gone, may_leave_gone, targets},
@@ -201,8 +204,13 @@ impl Locks {
         namespace: Option<&Cow<'r, str>>,
     ) -> Result<Conditions<'r>, Refusal> {
         let mut conditions = Conditions::parse(request, resolver, namespace)?;
-        if let Some(token) = self.policy().token.as_ref().and_then(|token| token(&request)) {
-            conditions.submit(token)?;
+        if let Some((token, counts)) = &self.policy().token
+            && let Some(token) = token(&request)
+        {
+            match counts {
+                TokenCounts::AsSubmitted => conditions.submit(token)?,
+                TokenCounts::AsLockToken => conditions.demand(token)?,
+            }
         }
         Ok(conditions)
     }

@@ -40,7 +40,7 @@ pub(crate) struct Policy {
     pub(crate) principal: Option<PrincipalOf>,
     pub(crate) owner: Option<OwnerOf>,
     pub(crate) namespace: Option<NamespaceOf>,
-    pub(crate) token: Option<TokensOf>,
+    pub(crate) token: Option<(TokensOf, TokenCounts)>,
     pub(crate) proof: HolderProof,
     pub(crate) limits: Limits,
     pub(crate) lifetimes: Lifetimes,
@@ -60,6 +60,15 @@ pub(crate) struct Policy {
 pub(crate) enum Anonymous {
     Refused,
     Asked,
+}
+
+/// What a token is that came in a way of the application's own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TokenCounts {
+    /// A credential: one that fits no lock is as good as none.
+    AsSubmitted,
+    /// A condition as well.
+    AsLockToken,
 }
 
 /// Whether clients may wait for locks to go.
@@ -166,12 +175,26 @@ impl LocksBuilder {
         self
     }
 
-    /// A lock token from somewhere else than `If` and `Lock-Token`: a query parameter, a header of your own.
+    /// A lock token from somewhere else than `If` and `Lock-Token`: a query parameter, a header of your own. One that fits no
+    /// lock is as good as none: the write goes on where nothing is locked.
     pub fn token<F>(mut self, token: F) -> Self
     where
         F: Fn(&RequestView<'_>) -> Option<LockToken> + Send + Sync + 'static,
     {
-        self.policy.token = Some(Arc::new(token));
+        self.policy.token = Some((Arc::new(token), TokenCounts::AsSubmitted));
+        self
+    }
+
+    /// The same, and what `Lock-Token` is on a write: a condition. Who shows a token believes in its lock, so where that is
+    /// gone, is somebody else's or covers nothing that the write changes, the answer is 412 `lock_lost`, which says what became
+    /// of it, also where nothing is locked any more. For protocols in which a write names the lock that it is made under.
+    /// Takes the place of [`LocksBuilder::token`]. Beside a `Lock-Token` header the token is submitted, and the header is the
+    /// condition.
+    pub fn token_as_condition<F>(mut self, token: F) -> Self
+    where
+        F: Fn(&RequestView<'_>) -> Option<LockToken> + Send + Sync + 'static,
+    {
+        self.policy.token = Some((Arc::new(token), TokenCounts::AsLockToken));
         self
     }
 

@@ -214,6 +214,16 @@ impl<'r> Conditions<'r> {
         Ok(())
     }
 
+    /// Submit a token that came another way, and count it as the `Lock-Token` unless that header was there.
+    ///
+    /// # Errors
+    /// [`RequestError::TooMany`] past [`MAX_TOKENS`].
+    pub fn demand(&mut self, token: LockToken) -> Result<(), RequestError> {
+        self.submit(token)?;
+        self.lock_token.get_or_insert(StateToken::Lock(token));
+        Ok(())
+    }
+
     /// What the `Lock-Token` header names. On a write it is one more condition, which [`Conditions::holds`] does not
     /// look at: that token is live, the caller's, and covers something that the write changes.
     #[must_use]
