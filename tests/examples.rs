@@ -17,6 +17,7 @@ on_every_store! {
     the_story_of_the_axum_example_is_true,
     the_story_of_the_hyper_example_is_true,
     the_story_of_the_custom_store_is_true,
+    the_story_of_the_terraform_example_is_true,
 }
 
 #[test]
@@ -124,6 +125,28 @@ fn the_story_of_the_hyper_example_is_true(store: &str) {
     assert_eq!((held.status, inspect.status), (204, 200));
     assert!(inspect.text.contains("\"/notes/1\""), "{inspect:?}");
     assert_eq!((release.status, free.status), (204, 204));
+}
+
+fn the_story_of_the_terraform_example_is_true(store: &str) {
+    let Some(answers) = told("terraform", store) else { return };
+    let [lock, again, refused, write, read, unlocked, foreign, forced, broken, lost, next, unlock, nobody] = &answers[..]
+    else {
+        panic!("the story has another number of lines: {answers:#?}")
+    };
+    for granted in [lock, again, write, broken, next, unlock] {
+        assert_eq!(granted.status, 200, "{granted:?}");
+    }
+    assert_eq!((read.status, read.text.as_str()), (200, "{\"version\":4,\"serial\":1}"), "reads go on");
+    for (refused, about) in [(refused, "ann"), (foreign, "another ID")] {
+        let body = refused.refusal(423, "locked");
+        assert!(body["ID"] == lock.json()["ID"] && body["Who"] == "ann@home", "{body}");
+        assert!(body["detail"].as_str().unwrap().contains(about), "{body}");
+    }
+    unlocked.refusal(428, "lock_required");
+    forced.refusal(403, "forbidden");
+    let lost = &lost.refusal(412, "lock_lost")["lost"][0];
+    assert_eq!((&lost["cause"], &lost["by"]), (&"broken".into(), &"admin".into()));
+    assert_eq!(nobody.status, 401);
 }
 
 #[test]
