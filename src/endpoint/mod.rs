@@ -152,7 +152,7 @@ mod wait;
 use bytes::Bytes;
 use http_body_util::Empty;
 
-#[cfg(feature = "webdav")]
+#[cfg(any(feature = "webdav", feature = "batch"))]
 pub(crate) use self::body::Reading;
 pub use self::{
     layer::{EndpointLayer, LayerFuture, WithEndpoint},

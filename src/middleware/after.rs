@@ -116,6 +116,22 @@ impl After {
         }
     }
 
+    /// All of it, for a write that a future of its own sees through: the locks of what is gone end, with the permit still held so
+    /// that nobody is granted what is being cleared; then the write does; then the writer's own locks are seen to. What fails
+    /// has been told of.
+    #[cfg(any(feature = "webdav", feature = "batch"))]
+    pub(crate) async fn carry_out(&self, status: StatusCode, permit: Permit) {
+        if let Some(cleared) = self.start_clearing(status, permit.id())
+            && let Err(error) = cleared.await
+        {
+            self.failed(&error);
+        }
+        drop(permit);
+        if let Some(own) = self.start_own(status) {
+            let _told = own.await;
+        }
+    }
+
     /// The locks of what is gone are ended, where the answer says that it is.
     pub(crate) fn start_clearing(&self, status: StatusCode, under: Option<WriteId>) -> Option<StoreFuture<usize>> {
         (Self::is_due(status) && !self.gone.is_empty()).then(|| self.clear(under))

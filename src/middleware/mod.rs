@@ -41,15 +41,24 @@
 
 mod admission;
 mod after;
+#[cfg(any(feature = "webdav", feature = "batch"))]
+mod body;
 mod ending;
 mod future;
 mod held;
+#[cfg(any(feature = "webdav", feature = "batch"))]
+mod inner;
 mod layer;
 mod service;
 
+#[cfg(any(feature = "webdav", feature = "batch"))]
+#[cfg_attr(docsrs, doc(cfg(any(feature = "webdav", feature = "batch"))))]
+pub use self::body::RequestBody;
 pub use self::{admission::Admission, future::ResponseFuture, layer::LockLayer, service::LockService};
-#[cfg(feature = "webdav")]
+#[cfg(any(feature = "webdav", feature = "batch"))]
 pub(crate) use self::{
-    after::{After, tell_cleared},
-    held::Place,
+    after::After,
+    inner::{Handler, Inner, Lapsed, under},
 };
+#[cfg(feature = "webdav")]
+pub(crate) use self::{after::tell_cleared, held::Place};

@@ -115,7 +115,6 @@
 //! the decision over an entity tag and the write one step where the handler ignores `If-Match`.
 
 mod answer;
-mod body;
 mod conditions;
 mod discovery;
 mod exchange;
@@ -142,7 +141,7 @@ mod write;
 mod xml;
 
 pub use self::{
-    body::RequestBody,
     layer::DavLayer,
     service::{DavFuture, DavService},
 };
+pub use crate::middleware::RequestBody;

@@ -76,26 +76,14 @@ where
         }
         return Ok(finished(response.map(ResponseBody::own), after, admitted).await);
     }
-    let response = response.map(ResponseBody::passed);
-    if let Some(after) = &after
-        && let Some(cleared) = after.start_clearing(response.status(), permit.id())
-        && let Err(error) = cleared.await
-    {
-        after.failed(&error);
-    }
-    Ok(finished(response, after, admitted).await)
+    Ok(finished(response.map(ResponseBody::passed), after, admitted).await)
 }
 
-/// The write has ended: what becomes of the writer's own locks, and what is said of that.
+/// The write has ended: what becomes of the locks of what is gone and of the writer's own, and what is said of that.
 async fn finished<B>(mut response: Response<B>, after: Option<Box<After>>, admitted: Admitted) -> Response<B> {
-    // The permit is held until here: nobody is granted what is still being cleared.
-    drop(admitted);
     if let Some(after) = after {
         let status = response.status();
-        if let Some(own) = after.start_own(status) {
-            // What failed has been told of.
-            let _told = own.await;
-        }
+        after.carry_out(status, admitted.permit).await;
         after.mark(status, response.headers_mut());
     }
     response

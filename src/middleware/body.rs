@@ -1,4 +1,4 @@
-//! `RequestBody`: what the handler inside is sent: the client's own body, or one of the layer's.
+//! `RequestBody`: what a service is sent by a layer that may have read the body: the client's own, or one of the layer's.
 
 use std::{
     fmt,
@@ -13,8 +13,8 @@ use pin_project_lite::pin_project;
 use crate::respond::ResponseBody;
 
 pin_project! {
-    /// The body of a request to the handler inside: the client's own, frame by frame, or one that the layer has read or
-    /// made, as it does to ask a resource for its entity tag or to create the empty resource of a LOCK.
+    /// The body of a request to the service inside: the client's own, frame by frame, or one that the layer has read or
+    /// made, as the WebDAV layer does to ask a resource for its entity tag, and the one for bulk writes to leave out items.
     pub struct RequestBody<B> {
         // Bodies are the same either way; only their names say where they go.
         #[pin]
@@ -24,12 +24,12 @@ pin_project! {
 
 impl<B> RequestBody<B> {
     /// The client's own body.
-    pub(super) fn passed(body: B) -> Self {
+    pub(crate) fn passed(body: B) -> Self {
         Self { body: ResponseBody::passed(body) }
     }
 
     /// A body that is all there.
-    pub(super) fn own(body: impl Into<Bytes>) -> Self {
+    pub(crate) fn own(body: impl Into<Bytes>) -> Self {
         Self { body: ResponseBody::own(body) }
     }
 }
