@@ -17,7 +17,7 @@ use super::{
 use crate::{
     lock::{Gone, HolderProof, ResourceKey, Target},
     request::{Conditions, RequestView, ResolveTargets, gone, may_leave_gone, targets},
-    store::{Admitted, Permit, Refused, StoreError, StoreErrorKind, StoreFuture, Verdict, Write},
+    store::{Admitted, Permit, Refused, StoreError, StoreFuture, Verdict, Write},
 };
 
 /// What is thought of a write: at once when the store knows, else later.
@@ -60,6 +60,9 @@ impl fmt::Debug for PendingVerdict {
         f.write_str("PendingVerdict")
     }
 }
+
+/// What a store is asked, should it take too long.
+pub(super) const DECIDING: &str = "deciding about a write";
 
 /// Whether a route lets only holders write.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -232,6 +235,27 @@ impl Locks {
             .in_namespace(namespace)
     }
 
+    /// What becomes of a write of `resource` that the store could not decide about: 503, unless that was chosen to be let
+    /// through.
+    pub(super) fn undecided(&self, resource: &ResourceKey<'_>, error: StoreError) -> Result<Admitted, Refusal> {
+        match &self.policy().fail_mode {
+            FailMode::Closed => Err(self.store_failed(error)),
+            FailMode::Open(hook) => {
+                let incident = Incident::AdmittedUnchecked { path: resource.path(), error: &error };
+                self.policy().trace(&incident);
+                hook(&incident);
+                Ok(Admitted { permit: Permit::unguarded(0), answered: None })
+            }
+        }
+    }
+
+    /// Whether the caller cannot hold anything, for want of a token. Where the principal alone proves a holder, there is none
+    /// that could be missing.
+    pub(super) fn is_tokenless(&self, conditions: &Conditions<'_>) -> bool {
+        conditions.tokens().is_empty()
+            && !matches!(self.policy().proof, HolderProof::Principal | HolderProof::Custom(_))
+    }
+
     #[cold]
     fn asked(
         &self,
@@ -240,9 +264,7 @@ impl Locks {
         resource: &ResourceKey<'_>,
         demand: Demand,
     ) -> Asked {
-        // Where the principal alone proves a holder, there is no token that could be missing.
-        let tokenless = conditions.tokens().is_empty()
-            && !matches!(self.policy().proof, HolderProof::Principal | HolderProof::Custom(_));
+        let tokenless = self.is_tokenless(conditions);
         let caller = self.caller_in(&request, resource.namespace().map(str::to_owned));
         Asked { locks: self.clone(), caller, resource: resource.clone().into_owned(), demand, tokenless }
     }
@@ -261,9 +283,7 @@ struct Asked {
 impl Asked {
     async fn wait(self, pending: StoreFuture<Verdict>) -> Result<Admitted, Refusal> {
         let limit = self.locks.limits().admit_within;
-        let answer = tokio::time::timeout(limit, pending)
-            .await
-            .unwrap_or_else(|_| Err(StoreError::new(StoreErrorKind::TimedOut, "deciding about a write")));
+        let answer = self.locks.answered_within(limit, DECIDING, pending).await;
         self.answer(answer)
     }
 
@@ -283,15 +303,7 @@ impl Asked {
                     self.locks.locked(caller, resource, &blockers, truncated)
                 })
             }
-            Err(error) => match &self.locks.policy().fail_mode {
-                FailMode::Closed => Err(self.locks.store_failed(error)),
-                FailMode::Open(hook) => {
-                    let incident = Incident::AdmittedUnchecked { path: self.resource.path(), error: &error };
-                    self.locks.policy().trace(&incident);
-                    hook(&incident);
-                    Ok(Admitted { permit: Permit::unguarded(0), answered: None })
-                }
-            },
+            Err(error) => self.locks.undecided(&self.resource, error),
         }
     }
 

@@ -164,6 +164,15 @@ pub(crate) fn tell_cleared(locks: &Locks, taken: &[Lock], actor: Option<&Princip
     }
 }
 
+impl Options {
+    /// Puts an [`Admission`] into a request that is admitted, where it is to have one.
+    pub(crate) fn announce<B>(self, request: &mut Request<B>, admitted: &Admitted) {
+        if self.fence == Fence::All || admitted.answered.is_some() {
+            request.extensions_mut().insert(Admission::of(admitted));
+        }
+    }
+}
+
 /// What an admitted request takes along, and what is to be done once it has been answered. `heeded` is what was done for
 /// the client before.
 pub(super) fn prepare<B>(
@@ -173,9 +182,7 @@ pub(super) fn prepare<B>(
     options: Options,
     heeded: Option<HeaderValue>,
 ) -> Option<Box<After>> {
-    if options.fence == Fence::All || admitted.answered.is_some() {
-        request.extensions_mut().insert(Admission::of(admitted));
-    }
+    options.announce(request, admitted);
     let answered = admitted.answered.as_deref().unwrap_or_default();
     let view = RequestView::of(request);
     let gone = if answered.is_empty() { Vec::new() } else { locks.gone_after(view) };

@@ -25,12 +25,12 @@ pub struct LockLayer<R = Problems> {
 
 /// What a layer does beside asking.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Options {
-    pub(super) demand: Demand,
+pub(crate) struct Options {
+    pub(crate) demand: Demand,
     pub(super) fence: Fence,
     pub(super) hold: Hold,
     /// What becomes of the writer's own locks where the client does not say; nothing unless set.
-    pub(super) own: Option<LockPreference>,
+    pub(crate) own: Option<LockPreference>,
 }
 
 /// Which requests carry an [`Admission`](super::Admission).
@@ -85,6 +85,14 @@ impl LockLayer {
         F: Fn(&Refusal, &Parts) -> Response<B>,
     {
         LockLayer { locks: self.locks, options: self.options, responder: RespondWith::new(respond) }
+    }
+}
+
+#[cfg(feature = "batch")]
+impl LockLayer {
+    /// The locks, and what is done beside asking them.
+    pub(crate) fn parts(&self) -> (&Locks, Options) {
+        (&self.locks, self.options)
     }
 }
 

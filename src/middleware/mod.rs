@@ -60,5 +60,7 @@ pub(crate) use self::{
     after::After,
     inner::{Handler, Inner, Lapsed, under},
 };
+#[cfg(feature = "batch")]
+pub(crate) use self::layer::Options;
 #[cfg(feature = "webdav")]
 pub(crate) use self::{after::tell_cleared, held::Place};

@@ -12,6 +12,8 @@ mod responder;
 
 pub(crate) use self::negotiate::prefers_events;
 pub(crate) use self::responder::render;
+#[cfg(any(feature = "webdav", feature = "batch"))]
+pub(crate) use self::responder::{render_as, written};
 pub use self::{
     body::ResponseBody,
     held::{HeldBody, LeaseLapsed, UntilBodyEnds},
@@ -23,5 +25,4 @@ pub use self::{
 pub(crate) use self::{
     dav::{DavView, Precondition, document},
     markup::Escaped,
-    responder::{render_as, written},
 };
