@@ -148,6 +148,9 @@ pub mod store;
 #[cfg_attr(docsrs, doc(cfg(feature = "webdav")))]
 pub mod webdav;
 
+#[cfg(feature = "batch")]
+#[cfg_attr(docsrs, doc(cfg(feature = "batch")))]
+pub use self::batch::BatchLayer;
 #[cfg(feature = "webdav")]
 #[cfg_attr(docsrs, doc(cfg(feature = "webdav")))]
 pub use self::webdav::DavLayer;

@@ -32,7 +32,6 @@ pub(super) struct Change {
     pub(super) membership: Membership,
 }
 
-#[allow(dead_code, reason = "until there is a layer to ask")]
 impl Change {
     /// The path in full, where the request is sent to `resource`.
     pub(super) fn path_below(&self, resource: &ResourceKey<'_>) -> Cow<'_, str> {

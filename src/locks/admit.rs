@@ -252,8 +252,7 @@ impl Locks {
     /// Whether the caller cannot hold anything, for want of a token. Where the principal alone proves a holder, there is none
     /// that could be missing.
     pub(super) fn is_tokenless(&self, conditions: &Conditions<'_>) -> bool {
-        conditions.tokens().is_empty()
-            && !matches!(self.policy().proof, HolderProof::Principal | HolderProof::Custom(_))
+        conditions.tokens().is_empty() && !matches!(self.policy().proof, HolderProof::Principal | HolderProof::Custom(_))
     }
 
     #[cold]

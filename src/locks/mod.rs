@@ -16,6 +16,8 @@ mod find;
 mod guard;
 mod handover;
 mod incident;
+#[cfg(feature = "batch")]
+mod items;
 mod limits;
 mod manage;
 mod own;
@@ -36,6 +38,8 @@ use std::{
 
 #[cfg(feature = "webdav")]
 pub(crate) use self::acquire::Behind;
+#[cfg(feature = "batch")]
+pub(crate) use self::items::{BulkWrite, Decided, RefusedWhole, Rest};
 pub(crate) use self::own::OwnLocks;
 pub(crate) use self::wait::{Patience, Waiting};
 pub use self::{

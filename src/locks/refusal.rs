@@ -291,6 +291,13 @@ impl Refusal {
         mem::replace(&mut self.0.told, Told::Yes) == Told::No
     }
 
+    /// The same refusal, where more locks are in the way than are named: it is worth trying again once all of them are gone.
+    #[cfg(feature = "batch")]
+    pub(super) fn free_after(mut self, blockers: &[Lock]) -> Self {
+        self.0.retry_after = retry_after(blockers);
+        self
+    }
+
     /// The same refusal, worth trying again after so many seconds.
     #[must_use]
     pub fn retry_in(mut self, seconds: u64) -> Self {

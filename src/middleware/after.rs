@@ -1,5 +1,7 @@
 //! `After`: what is to be done once an admitted write has been answered.
 
+use std::borrow::Cow;
+
 use http::{HeaderMap, HeaderValue, Request, StatusCode};
 
 use super::{
@@ -29,13 +31,14 @@ pub(crate) struct After {
 impl After {
     /// What is to be done after a write that `answered` answered for: once `gone` is gone, and with the writer's own locks, as
     /// the client prefers, else as `usual`. Nothing where none of the locks is taken along and nothing is preferred, so that
-    /// an unlocked DELETE has no second trip.
+    /// an unlocked DELETE has no second trip. A lock that is not `free` is not released: it answered for more than was done.
     pub(crate) fn of(
         locks: &Locks,
         request: RequestView<'_>,
         answered: &[Lock],
         gone: Vec<Gone<'static>>,
         usual: Option<LockPreference>,
+        free: impl Fn(&Lock) -> bool,
     ) -> Option<Box<Self>> {
         if answered.is_empty() {
             return None;
@@ -48,13 +51,18 @@ impl After {
             return None;
         }
         let wanted = wanted.filter(|wanted| *wanted != LockPreference::Keep);
+        let mut own = Cow::Borrowed(answered);
+        if wanted == Some(LockPreference::Release) && !answered.iter().all(&free) {
+            own.to_mut().retain(free);
+        }
+        let heeded = asked.filter(|asked| *asked != LockPreference::Release || own.len() == answered.len());
         Some(Box::new(Self {
             locks: locks.clone(),
             gone: if taken.is_empty() { Vec::new() } else { gone },
             actor: locks.policy().principal.as_ref().and_then(|principal| principal(&request)),
             taken,
-            own: wanted.map(|wanted| (OwnLocks::of(locks, request, answered), wanted)),
-            applied: asked.and_then(|asked| HeaderValue::try_from(format!("lock={asked}")).ok()).into_iter().collect(),
+            own: wanted.map(|wanted| (OwnLocks::of(locks, request, &own), wanted)),
+            applied: heeded.and_then(|heeded| HeaderValue::try_from(format!("lock={heeded}")).ok()).into_iter().collect(),
         }))
     }
 
@@ -186,7 +194,7 @@ pub(super) fn prepare<B>(
     let answered = admitted.answered.as_deref().unwrap_or_default();
     let view = RequestView::of(request);
     let gone = if answered.is_empty() { Vec::new() } else { locks.gone_after(view) };
-    let after = After::of(locks, view, answered, gone, options.own);
+    let after = After::of(locks, view, answered, gone, options.own, |_| true);
     let Some(heeded) = heeded else { return after };
     let mut after = after.unwrap_or_else(|| Box::new(After::nothing(locks)));
     after.applied.push(heeded);

@@ -54,13 +54,13 @@ mod service;
 #[cfg(any(feature = "webdav", feature = "batch"))]
 #[cfg_attr(docsrs, doc(cfg(any(feature = "webdav", feature = "batch"))))]
 pub use self::body::RequestBody;
+#[cfg(feature = "batch")]
+pub(crate) use self::layer::Options;
 pub use self::{admission::Admission, future::ResponseFuture, layer::LockLayer, service::LockService};
 #[cfg(any(feature = "webdav", feature = "batch"))]
 pub(crate) use self::{
     after::After,
     inner::{Handler, Inner, Lapsed, under},
 };
-#[cfg(feature = "batch")]
-pub(crate) use self::layer::Options;
 #[cfg(feature = "webdav")]
 pub(crate) use self::{after::tell_cleared, held::Place};

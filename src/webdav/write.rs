@@ -176,7 +176,8 @@ fn go(exchange: &Exchange, admitted: Admitted, if_match: Option<HeaderValue>, ta
     let gone = gone(&exchange.parts.method, targets);
     let gone: Vec<_> = gone.into_iter().map(|gone| Gone { key: gone.key.into_owned(), ..gone }).collect();
     let remains = Remains::of(answered, &gone);
-    Go { after: After::of(&exchange.locks, exchange.view(), answered, gone, None), remains, admitted, if_match }
+    let after = After::of(&exchange.locks, exchange.view(), answered, gone, None, |_| true);
+    Go { after, remains, admitted, if_match }
 }
 
 fn blocked<E>(refusal: Refusal, exchange: &Exchange) -> Stop<E> {

@@ -42,8 +42,8 @@ impl<'r> Conditions<'r> {
         if list.tag.is_none() { list.strong_entity_tag() } else { None }
     }
 
-    /// The conditions of `If` alone, for a request on which `Lock-Token` is none.
-    #[cfg(feature = "webdav")]
+    /// The same but for the condition of `Lock-Token`, whose token still counts as submitted.
+    #[cfg(any(feature = "webdav", feature = "batch"))]
     pub(crate) fn without_lock_token(mut self) -> Self {
         self.lock_token = None;
         self

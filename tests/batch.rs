@@ -1,0 +1,9 @@
+//! Bulk writes: the locks of each item, in every mode, and what becomes of the others.
+
+mod support;
+
+#[path = "batch/records.rs"]
+mod records;
+
+#[path = "batch/modes.rs"]
+mod modes;
