@@ -1,0 +1,10 @@
+//! The other end of a refusal: what a client reads, when it tries again, and what it holds over HTTP.
+#![cfg(feature = "client")]
+
+#[path = "client/kit.rs"]
+mod kit;
+#[path = "client/read.rs"]
+mod read;
+#[path = "client/retry.rs"]
+mod retry;
+mod support;
