@@ -149,7 +149,7 @@ impl<B: Body> Body for ReadBody<B> {
                 begun.read.is_empty()
                     && begun.failed.is_none()
                     && begun.trailers.is_none()
-                    && begun.rest.as_ref().is_none_or(|rest| rest.is_end_stream())
+                    && begun.rest.as_ref().is_none_or(Body::is_end_stream)
             }
         }
     }
@@ -158,22 +158,14 @@ impl<B: Body> Body for ReadBody<B> {
         match &self.state {
             State::Unread { body } => body.size_hint(),
             State::Begun { begun } => {
-                let mut hint = begun.rest.as_ref().map_or_else(|| SizeHint::with_exact(0), |rest| rest.size_hint());
+                let rest = begun.rest.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint);
                 let read = begun.length as u64;
-                // The upper bound goes first: it must never be below the lower one.
-                match hint.upper() {
-                    Some(upper) if begun.failed.is_none() => {
-                        let lower = hint.lower();
-                        hint = SizeHint::new();
-                        hint.set_upper(upper.saturating_add(read));
-                        hint.set_lower(lower.saturating_add(read));
-                    }
-                    _ => {
-                        let lower = hint.lower();
-                        hint = SizeHint::new();
-                        hint.set_lower(lower.saturating_add(read));
-                    }
+                let mut hint = SizeHint::new();
+                // Nobody knows how long what broke off would have been.
+                if let Some(upper) = rest.upper().filter(|_| begun.failed.is_none()) {
+                    hint.set_upper(upper.saturating_add(read));
                 }
+                hint.set_lower(rest.lower().saturating_add(read));
                 hint
             }
         }
