@@ -210,7 +210,7 @@ mod tests {
             assert_eq!(ask(&[field.as_bytes()]), Ok(()), "{field}");
         }
         for fields in [
-            &[][..],
+            &[] as &[&[u8]],
             &[b"text/csv"],
             &[b"text/plain"],
             &[b"text/json"],

@@ -1,0 +1,13 @@
+//! The codecs of bulk writes: what they read, keep, merge and refuse, by themselves and within a layer.
+#![cfg(feature = "batch")]
+
+#[path = "batch_codecs/kit.rs"]
+mod kit;
+#[path = "batch_codecs/random.rs"]
+mod random;
+#[path = "batch_codecs/reading.rs"]
+mod reading;
+#[path = "batch_codecs/responses.rs"]
+mod responses;
+#[path = "batch_codecs/vault.rs"]
+mod vault;
