@@ -231,6 +231,7 @@ impl Locks {
     /// Counts and tells that `caller` was refused something, unless that has been told already.
     #[cold]
     pub(crate) fn note_refusal(&self, caller: &Caller, refusal: &mut Refusal) {
+        self.sign(refusal);
         if refusal.tell_once() {
             self.note(&Activity {
                 refusal: Some(refusal),
@@ -250,6 +251,8 @@ impl Locks {
     /// write that waits may be refused many times, and go on in the end.
     #[cold]
     pub(crate) fn answered_with(&self, request: Option<RequestView<'_>>, refusal: &mut Refusal) {
+        // Those that were made where no policy is at hand.
+        self.sign(refusal);
         if !refusal.tell_once() {
             return;
         }

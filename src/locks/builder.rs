@@ -337,7 +337,7 @@ impl LocksBuilder {
         self
     }
 
-    fn site(&mut self) -> &mut Site {
+    pub(super) fn site(&mut self) -> &mut Site {
         let site = self.policy.site.get_or_insert_default();
         Arc::get_mut(site).expect("a policy under construction is nobody else's")
     }

@@ -13,6 +13,8 @@ mod builder;
 mod caller;
 mod expiry;
 mod find;
+#[cfg(feature = "grpc")]
+mod grpc;
 mod guard;
 mod handover;
 mod incident;
@@ -38,6 +40,9 @@ use std::{
 
 #[cfg(feature = "webdav")]
 pub(crate) use self::acquire::Behind;
+#[cfg(feature = "grpc")]
+#[cfg_attr(docsrs, doc(cfg(feature = "grpc")))]
+pub use self::grpc::GrpcCode;
 #[cfg(feature = "batch")]
 pub(crate) use self::items::{BulkWrite, Decided, RefusedWhole, Rest};
 pub(crate) use self::own::OwnLocks;

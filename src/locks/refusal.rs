@@ -49,6 +49,9 @@ pub(crate) struct Site {
     pub(crate) endpoint_url: Option<String>,
     /// What the `type` of a problem starts with; its code follows.
     pub(crate) problem_types: Option<String>,
+    /// Which gRPC statuses refusals have.
+    #[cfg(feature = "grpc")]
+    pub(crate) grpc_codes: Option<super::grpc::GrpcCodes>,
 }
 
 /// Which refusal it is: one word per reason, the `code` of the body.
@@ -259,6 +262,12 @@ impl Refusal {
         }
     }
 
+    /// Where the application has its documents, if that was said.
+    #[cfg(feature = "grpc")]
+    pub(super) fn site(&self) -> Option<&Site> {
+        self.0.site.as_deref()
+    }
+
     /// What the store said, for [`RefusalCode::StoreUnavailable`].
     #[must_use]
     pub fn store_error(&self) -> Option<&StoreError> {
@@ -369,10 +378,15 @@ impl Locks {
     /// The same refusal, with the addresses of this application.
     #[must_use]
     pub(crate) fn signed(&self, mut refusal: Refusal) -> Refusal {
+        self.sign(&mut refusal);
+        refusal
+    }
+
+    /// Gives `refusal` the addresses of this application.
+    pub(super) fn sign(&self, refusal: &mut Refusal) {
         if refusal.0.site.is_none() {
             refusal.0.site.clone_from(&self.policy().site);
         }
-        refusal
     }
 
     /// 503: the store could not answer.
@@ -380,6 +394,7 @@ impl Locks {
         Refusal(Box::new(Parts {
             retry_after: Some(1),
             source: Some(Arc::new(error)),
+            site: self.policy().site.clone(),
             ..Parts::of(RefusalCode::StoreUnavailable)
         }))
     }

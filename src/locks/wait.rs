@@ -71,7 +71,11 @@ impl Locks {
         if self.policy().waits == Waits::Off {
             return None;
         }
-        self.patient(Preferences::of(headers).wait?.min(self.limits().wait))
+        let span = Preferences::of(headers).wait?.min(self.limits().wait);
+        // A caller with a deadline is to hear why before it.
+        #[cfg(feature = "grpc")]
+        let span = crate::request::grpc_timeout(headers).map_or(span, |timeout| span.min(timeout / 10 * 9));
+        self.patient(span)
     }
 
     /// The same for an acquire: code waits as long as it says.

@@ -20,7 +20,7 @@ use super::{
 use crate::{
     locks::{Locks, PendingVerdict, Refusal},
     request::RequestView,
-    respond::Respond,
+    respond::{Format, Respond, outcome},
     store::{Admitted, Permit, StoreFuture},
 };
 
@@ -85,6 +85,8 @@ struct Guard {
     after: Option<Box<After>>,
     hold: Hold,
     lease: Lease,
+    /// How to answer, should it be stopped: the request is out of reach by then.
+    protocol: Format,
 }
 
 /// Whether a write's lease must be looked at before the service is polled.
@@ -123,13 +125,25 @@ where
 {
     #[inline]
     pub(super) fn unguarded(future: S::Future, responder: &R) -> Self {
-        let guard = Guard { permit: Permit::unguarded(0), after: None, hold: Hold::Answer, lease: Lease::Fresh };
+        let guard = Guard {
+            permit: Permit::unguarded(0),
+            after: None,
+            hold: Hold::Answer,
+            lease: Lease::Fresh,
+            protocol: Format::Problem,
+        };
         Self { state: State::Running { future, guard }, responder: responder.clone() }
     }
 
     #[inline]
-    pub(super) fn guarded(future: S::Future, permit: Permit, after: Option<Box<After>>, hold: Hold, responder: &R) -> Self {
-        let guard = Guard { permit, after, hold, lease: Lease::Fresh };
+    pub(super) fn guarded(
+        future: S::Future,
+        permit: Permit,
+        after: Option<Box<After>>,
+        (hold, protocol): (Hold, Format),
+        responder: &R,
+    ) -> Self {
+        let guard = Guard { permit, after, hold, lease: Lease::Fresh, protocol };
         Self { state: State::Running { future, guard }, responder: responder.clone() }
     }
 
@@ -219,12 +233,14 @@ where
     fn stop(self: Pin<&mut Self>) {
         let mut this = self.project();
         let mut refusal = Refusal::lease_lapsed();
-        if let StateProj::Running { guard, .. } = this.state.as_mut().project()
-            && let Some(after) = &guard.after
-        {
-            after.stopped(&mut refusal);
+        let mut protocol = Format::Problem;
+        if let StateProj::Running { guard, .. } = this.state.as_mut().project() {
+            protocol = guard.protocol;
+            if let Some(after) = &guard.after {
+                after.stopped(&mut refusal);
+            }
         }
-        let answer = this.responder.respond_to_none(&refusal);
+        let answer = this.responder.respond_to_none(&refusal, protocol);
         this.state.set(State::Done { answer: Some(Box::new(answer)) });
     }
 
@@ -235,7 +251,7 @@ where
         let mut this = self.project();
         let StateProj::Running { guard, .. } = this.state.as_mut().project() else { return None };
         let mut response = response.into_response();
-        let status = response.status();
+        let status = outcome(&response);
         let mut permit = guard.take_permit();
         let mut after = guard.after.take();
         let cleared = after.as_ref().and_then(|after| after.start_clearing(status, permit.id()));
@@ -339,7 +355,8 @@ where
         let after = prepare(&mut request, &admitted, locks, options, heeded);
         // Stores that give leases answer later: who is to be told, should this one lapse.
         let after = after.unwrap_or_else(|| Box::new(After::nothing(locks)));
-        let guard = Guard { permit: admitted.permit, after: Some(after), hold: options.hold, lease: Lease::Aged };
+        let protocol = Format::of_protocol(request.headers());
+        let guard = Guard { permit: admitted.permit, after: Some(after), hold: options.hold, lease: Lease::Aged, protocol };
         this.state.set(State::Running { future: service.call(request), guard });
         None
     }

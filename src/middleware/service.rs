@@ -17,7 +17,7 @@ use super::{
 use crate::{
     locks::{Judgement, Locks, PendingVerdict, Refusal},
     request::RequestView,
-    respond::Respond,
+    respond::{Format, Respond},
     store::{Admitted, Permit},
 };
 
@@ -81,7 +81,9 @@ where
         // Looked at where it lies: a request is large, and is moved once, into the service.
         match self.decide(&mut request) {
             Decision::Go(permit, after) => {
-                ResponseFuture::guarded(self.inner.call(request), permit, after, self.options.hold, &self.responder)
+                let protocol = Format::of_protocol(request.headers());
+                let hold = self.options.hold;
+                ResponseFuture::guarded(self.inner.call(request), permit, after, (hold, protocol), &self.responder)
             }
             Decision::Stop(refusal) => self.refuse(refusal, request),
             Decision::Wait(verdict) => self.wait(verdict, request),

@@ -8,6 +8,8 @@ mod conditions;
 mod destination;
 mod effects;
 mod error;
+#[cfg(feature = "grpc")]
+mod grpc_timeout;
 mod methods;
 mod prefer;
 mod resolve;
@@ -16,6 +18,8 @@ mod view;
 #[cfg(feature = "webdav")]
 pub(crate) use self::destination::{destination_path, reference_path};
 pub(crate) use self::effects::may_leave_gone;
+#[cfg(feature = "grpc")]
+pub(crate) use self::grpc_timeout::grpc_timeout;
 pub use self::{
     conditions::{Condition, Conditions, EntityTag, Expected, Held, List, MAX_CONDITIONS, MAX_TOKENS, StateToken},
     effects::{MAX_TARGETS, Targets, gone, targets},

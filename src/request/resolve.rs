@@ -44,6 +44,19 @@ impl<'r> Ask<'r> {
     pub fn target(request: RequestView<'r>) -> Self {
         Self::new(request, Role::Target, request.uri.path())
     }
+
+    /// The value of a header field that says which resource is meant, such as a piece of gRPC metadata.
+    ///
+    /// # Errors
+    /// [`KeyError::Unresolved`] where the field is missing, is no visible ASCII, or comes twice: the service might read the
+    /// other one.
+    pub fn field(&self, name: &str) -> Result<&'r str, KeyError> {
+        let mut fields = self.request.headers.get_all(name).iter();
+        match (fields.next(), fields.next()) {
+            (Some(field), None) => field.to_str().map_err(|_| KeyError::Unresolved),
+            _ => Err(KeyError::Unresolved),
+        }
+    }
 }
 
 /// Which resources a path means: none, one or several.
@@ -347,6 +360,21 @@ pub(super) fn resolve_in<'r>(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_field_tells_a_resource_only_where_there_is_no_doubt() {
+        let field = |values: &[&str]| {
+            let mut request = http::Request::post("/docs.Documents/Save").body(()).unwrap();
+            for value in values {
+                request.headers_mut().append("document-id", http::HeaderValue::from_bytes(value.as_bytes()).unwrap());
+            }
+            Ask::target(RequestView::of(&request)).field("Document-Id").map(str::to_owned)
+        };
+        assert_eq!(field(&["7"]).as_deref(), Ok("7"));
+        for doubtful in [&[][..], &["7", "8"], &["7", "7"], &["é"]] {
+            assert_eq!(field(doubtful), Err(KeyError::Unresolved), "{doubtful:?}");
+        }
+    }
 
     #[test]
     fn a_prefix_that_was_stripped_is_put_back_only_where_it_was_stripped() {

@@ -11,7 +11,7 @@ use http::{Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
-use super::Respond;
+use super::{Format, Respond};
 use crate::{locks::Refusal, store::Permit};
 
 /// Another responder, with bodies that keep the permit of their write until they end: made by
@@ -34,12 +34,13 @@ impl<ReqBody, ResBody, R: Respond<ReqBody, ResBody>> Respond<ReqBody, ResBody> f
         self.inner.respond(refusal, request).map(|body| HeldBody::new(body, None))
     }
 
-    fn respond_to_none(&self, refusal: &Refusal) -> Response<Self::Body> {
-        self.inner.respond_to_none(refusal).map(|body| HeldBody::new(body, None))
+    fn respond_to_none(&self, refusal: &Refusal, format: Format) -> Response<Self::Body> {
+        self.inner.respond_to_none(refusal, format).map(|body| HeldBody::new(body, None))
     }
 
     fn pass(&self, response: Response<ResBody>, permit: Option<Permit>) -> Response<Self::Body> {
-        self.inner.pass(response, None).map(|body| HeldBody::new(body, permit))
+        let protocol = Format::of_protocol(response.headers());
+        self.inner.pass(response, None).map(|body| HeldBody { protocol, ..HeldBody::new(body, permit) })
     }
 }
 
@@ -47,19 +48,21 @@ pin_project! {
     /// A body whose write counts as in flight until it has ended or is dropped.
     ///
     /// When the lease of the write lapses before that, the body inside is dropped, which stops what writes while it
-    /// streams, and the stream fails with [`LeaseLapsed`]: the client must not take it for whole. Errors of the body
-    /// inside are passed on, boxed.
+    /// streams, and the stream fails with [`LeaseLapsed`]: the client must not take it for whole. A gRPC stream ends with the
+    /// status `UNAVAILABLE` instead. Errors of the body inside are passed on, boxed.
     pub struct HeldBody<B> {
         // None once it was cut.
         #[pin]
         body: Option<B>,
         permit: Option<Permit>,
+        // Which decides how it is cut.
+        protocol: Format,
     }
 }
 
 impl<B> HeldBody<B> {
     fn new(body: B, permit: Option<Permit>) -> Self {
-        Self { body: Some(body), permit }
+        Self { body: Some(body), permit, protocol: Format::Problem }
     }
 }
 
@@ -77,7 +80,11 @@ where
         if this.permit.as_ref().is_some_and(|permit| permit.poll_lapsed(cx).is_ready()) {
             this.body.set(None);
             *this.permit = None;
-            return Poll::Ready(Some(Err(LeaseLapsed(()).into())));
+            return Poll::Ready(Some(match *this.protocol {
+                #[cfg(feature = "grpc")]
+                Format::Grpc => Ok(Frame::trailers(super::grpc::trailers(&Refusal::lease_lapsed()))),
+                _ => Err(LeaseLapsed(()).into()),
+            }));
         }
         let Some(body) = this.body.as_pin_mut() else { return Poll::Ready(None) };
         let frame = std::task::ready!(body.poll_frame(cx));

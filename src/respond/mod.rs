@@ -3,6 +3,9 @@
 mod body;
 #[cfg(feature = "webdav")]
 mod dav;
+#[cfg(feature = "grpc")]
+#[cfg_attr(docsrs, doc(cfg(feature = "grpc")))]
+pub mod grpc;
 mod held;
 mod html;
 mod markup;
@@ -10,7 +13,10 @@ mod negotiate;
 mod problem;
 mod responder;
 
-pub(crate) use self::negotiate::prefers_events;
+#[cfg(feature = "grpc")]
+#[cfg_attr(docsrs, doc(cfg(feature = "grpc")))]
+pub use self::grpc::GrpcStatus;
+pub(crate) use self::negotiate::{outcome, prefers_events};
 pub(crate) use self::responder::render;
 #[cfg(any(feature = "webdav", feature = "batch"))]
 pub(crate) use self::responder::{render_as, written};

@@ -1,6 +1,6 @@
 //! `Format`: which form of an answer a client prefers (RFC 9110 section 12.5.1).
 
-use http::{HeaderMap, header};
+use http::{HeaderMap, Response, StatusCode, header};
 use mediatype::{MediaType, MediaTypeList, Name, ReadParams};
 
 /// The forms of a refusal.
@@ -18,14 +18,34 @@ pub enum Format {
     /// `application/xml` with the precondition that failed (RFC 4918 section 16), for WebDAV callers.
     #[cfg(feature = "webdav")]
     Xml,
+    /// A gRPC status in the head of an answer without a body, for gRPC calls: see [`grpc`](super::grpc).
+    #[cfg(feature = "grpc")]
+    Grpc,
 }
 
 impl Format {
     /// The form that a client with these headers prefers; [`Format::Problem`] where it accepts none of ours, for a
-    /// refusal in the wrong form is better than none.
+    /// refusal in the wrong form is better than none. A gRPC call, known by its `Content-Type`, is answered as one.
     #[must_use]
     pub fn wanted(headers: &HeaderMap) -> Self {
+        #[cfg(feature = "grpc")]
+        if super::grpc::is_grpc(headers) {
+            return Self::Grpc;
+        }
         Self::wanted_of(&[Self::Problem, Self::Json, Self::Html, Self::Text], headers)
+    }
+
+    /// The form that the protocol of a request or of an answer asks for, whatever else is preferred: cheap enough to be asked of
+    /// every write.
+    #[inline]
+    pub(crate) fn of_protocol(headers: &HeaderMap) -> Self {
+        #[cfg(feature = "grpc")]
+        if super::grpc::is_grpc(headers) {
+            return Self::Grpc;
+        }
+        #[cfg(not(feature = "grpc"))]
+        let _none = headers;
+        Self::Problem
     }
 
     /// The same for a WebDAV caller: XML, unless the client prefers one of the others.
@@ -58,6 +78,8 @@ impl Format {
             Self::Text => ("text", "plain"),
             #[cfg(feature = "webdav")]
             Self::Xml => ("application", "xml"),
+            #[cfg(feature = "grpc")]
+            Self::Grpc => ("application", "grpc"),
         }
     }
 
@@ -71,8 +93,20 @@ impl Format {
             Self::Text => "text/plain; charset=utf-8",
             #[cfg(feature = "webdav")]
             Self::Xml => "application/xml; charset=utf-8",
+            #[cfg(feature = "grpc")]
+            Self::Grpc => "application/grpc",
         }
     }
+}
+
+/// What a service has made of a request: its status, but for gRPC, where the status of HTTP says nothing.
+#[inline]
+pub(crate) fn outcome<B>(response: &Response<B>) -> StatusCode {
+    #[cfg(feature = "grpc")]
+    if super::grpc::is_error(response.headers()) {
+        return StatusCode::INTERNAL_SERVER_ERROR;
+    }
+    response.status()
 }
 
 /// Whether a client would rather have a stream of events than JSON: it names `text/event-stream`, and does not like JSON as

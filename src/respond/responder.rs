@@ -19,8 +19,9 @@ pub trait Respond<ReqBody, ResBody> {
     /// arrived then keeps the connection.
     fn respond(&self, refusal: &Refusal, request: Request<ReqBody>) -> Response<Self::Body>;
 
-    /// The response of a refusal when there is no request any more: its write was stopped under way.
-    fn respond_to_none(&self, refusal: &Refusal) -> Response<Self::Body>;
+    /// The response of a refusal when there is no request any more: its write was stopped under way. `format` is the one
+    /// that the protocol of the request asks for: [`Format::Problem`], but for gRPC.
+    fn respond_to_none(&self, refusal: &Refusal, format: Format) -> Response<Self::Body>;
 
     /// The service's own response. `permit` is to live as long as the body, where there is one: only [`UntilBodyEnds`](super::UntilBodyEnds) is
     /// given one.
@@ -28,7 +29,7 @@ pub trait Respond<ReqBody, ResBody> {
 }
 
 /// Refusals as section 7 of the design has them: `application/problem+json` (RFC 9457), or what the client prefers of
-/// HTML and plain text.
+/// HTML and plain text; with the feature `grpc`, a status for gRPC calls.
 #[derive(Clone, Debug, Default)]
 pub struct Problems(());
 
@@ -49,8 +50,8 @@ impl<ReqBody, ResBody> Respond<ReqBody, ResBody> for Problems {
         render(refusal, &parts)
     }
 
-    fn respond_to_none(&self, refusal: &Refusal) -> Response<Self::Body> {
-        render_as(refusal, Format::Problem)
+    fn respond_to_none(&self, refusal: &Refusal, format: Format) -> Response<Self::Body> {
+        render_as(refusal, format)
     }
 
     fn pass(&self, response: Response<ResBody>, _permit: Option<Permit>) -> Response<Self::Body> {
@@ -80,8 +81,12 @@ where
         with_refusal((self.0)(refusal, &parts), refusal)
     }
 
-    fn respond_to_none(&self, refusal: &Refusal) -> Response<ResBody> {
-        let parts = Request::new(()).into_parts().0;
+    fn respond_to_none(&self, refusal: &Refusal, format: Format) -> Response<ResBody> {
+        let mut parts = Request::new(()).into_parts().0;
+        // What is left of the head: which protocol it spoke.
+        if format != Format::Problem {
+            parts.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(format.content_type()));
+        }
         with_refusal((self.0)(refusal, &parts), refusal)
     }
 
@@ -130,8 +135,8 @@ where
         render(refusal, &parts)
     }
 
-    fn respond_to_none(&self, refusal: &Refusal) -> Response<Self::Body> {
-        render_as(refusal, Format::Problem)
+    fn respond_to_none(&self, refusal: &Refusal, format: Format) -> Response<Self::Body> {
+        render_as(refusal, format)
     }
 
     fn pass(&self, response: Response<ResBody>, _permit: Option<Permit>) -> Response<Self::Body> {
@@ -164,6 +169,8 @@ pub(crate) fn render_as<B>(refusal: &Refusal, format: Format) -> Response<Respon
         Format::Text => format!("{refusal}\n").into(),
         #[cfg(feature = "webdav")]
         Format::Xml => super::dav::document(refusal, None, &[], &super::dav::Plain),
+        #[cfg(feature = "grpc")]
+        Format::Grpc => return with_refusal(super::grpc::answer(refusal), refusal),
     };
     written(refusal, format, body)
 }

@@ -1,0 +1,57 @@
+//! However many locks are in the way, and whatever is written on them, a refusal fits into the metadata that clients take.
+
+use tonic::Code;
+use tonic_types::StatusExt;
+use tower_lock::{LockLayer, LockRequest, MemoryStore, Owner};
+
+use crate::{
+    kit::{World, call, documents_of, plain, refused, text},
+    support::{self, request},
+};
+use tower::Layer;
+
+/// What most clients take unless told otherwise.
+const MOST: usize = 8 * 1024;
+
+#[tokio::test]
+async fn a_refusal_over_many_locks_with_long_texts_is_cut_and_says_so() {
+    let locks = documents_of(MemoryStore::new()).endpoint_url(format!("/{}", "x".repeat(9_000))).build();
+    for number in 0..150 {
+        let reason = if number % 2 == 0 { "é%\n".repeat(1_000) } else { "日本".repeat(800) };
+        let path = format!("/docs/7/{}/{number}", "ü".repeat(3_000));
+        let owner = Owner::id("ann").named("ß".repeat(1_000));
+        drop(
+            locks.acquire(LockRequest::exclusive(path.as_str()).principal("ann").owner(owner).reason(reason)).await.unwrap(),
+        );
+    }
+    let answer = plain("");
+    let mut service = LockLayer::new(locks.clone()).layer(answer);
+    let delete = support::with(request("DELETE", "/docs/7"), "content-type", "application/grpc");
+    let answer = support::send(&mut service, delete).await;
+    assert_eq!(answer.header("grpc-status"), Some("9"));
+    // As HTTP/2 counts (RFC 9113 section 6.5.2).
+    let size: usize = answer.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 32).sum();
+    assert!(size < MOST, "{size}");
+
+    let status = tonic::Status::from_header_map(&answer.headers).expect("a status");
+    let details = status.check_error_details().expect("whole details");
+    let info = details.error_info().unwrap();
+    assert_eq!((info.metadata["locks"].as_str(), info.metadata["truncated"].as_str()), ("100", "true"));
+    let told = details.precondition_failure().unwrap().violations.len();
+    assert!((1..100).contains(&told), "{told}");
+    assert!(details.help().is_none(), "half a link leads nowhere");
+    assert!(status.message().ends_with('…') && info.metadata["reason"].ends_with('…'), "{status:?}");
+}
+
+#[tokio::test]
+async fn several_short_locks_are_all_told() {
+    let locks = documents_of(MemoryStore::new()).build();
+    for principal in ["ann", "ben", "cid"] {
+        drop(locks.acquire(LockRequest::shared("/docs/7").principal(principal)).await.unwrap());
+    }
+    let world = World::behind(LockLayer::new(locks)).await;
+    let status = refused(world.save(call("dan", "7", text("x"))).await, Code::FailedPrecondition);
+    let details = status.check_error_details().unwrap();
+    assert_eq!(details.precondition_failure().unwrap().violations.len(), 3);
+    assert!(!details.error_info().unwrap().metadata.contains_key("truncated"));
+}
