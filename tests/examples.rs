@@ -18,6 +18,7 @@ on_every_store! {
     the_story_of_the_hyper_example_is_true,
     the_story_of_the_custom_store_is_true,
     the_story_of_the_terraform_example_is_true,
+    the_story_of_the_git_lfs_example_is_true,
 }
 
 #[test]
@@ -162,6 +163,28 @@ fn the_story_of_the_custom_store_is_true(store: &str) {
     assert!(acquire.text.starts_with("<urn:uuid:"), "{acquire:?}");
     assert_eq!(refused.refusal(423, "locked")["resource"], "/docs/1");
     assert_eq!((held.status, release.status, free.status), (200, 204, 200));
+}
+
+fn the_story_of_the_git_lfs_example_is_true(store: &str) {
+    let Some(answers) = told("git_lfs", store) else { return };
+    let [lock, refused, other, list, verified, hook, forced, broken, free, batch, sent, nobody] = &answers[..] else {
+        panic!("the story has another number of lines: {answers:#?}")
+    };
+    let id = lock.text.as_str();
+    assert_eq!(id.len(), 36, "{lock:?}");
+    for (answer, status) in [(refused, 409), (other, 201), (list, 200), (verified, 200), (batch, 200), (nobody, 401)] {
+        let kind = answer.header("content-type");
+        assert_eq!((answer.status, kind), (status, "application/vnd.git-lfs+json"), "{answer:?}");
+    }
+    assert!(refused.json()["message"].as_str().unwrap().contains("locked by ann"), "{refused:?}");
+    for shown in [&refused.json()["lock"], &list.json()["locks"][0], &verified.json()["theirs"][0]] {
+        assert_eq!((&shown["id"], &shown["owner"]["name"]), (&id.into(), &"ann".into()));
+    }
+    assert!(hook.status == 409 && hook.text.contains("art/cover.psd is locked by ann"), "{hook:?}");
+    assert_eq!((forced.status, broken.status, free.status, sent.status), (403, 200, 200, 200));
+    assert_eq!(broken.json()["lock"]["id"], id);
+    assert!(batch.json()["objects"][0]["actions"]["upload"]["href"].is_string(), "{batch:?}");
+    assert!(nobody.header("lfs-authenticate").starts_with("Basic"));
 }
 
 #[cfg(feature = "webdav")]
