@@ -59,7 +59,8 @@
 //! ```
 //!
 //! The example `axum` is a whole service, `editor` a page where people edit documents together, `hyper` a service without a
-//! framework, `custom_store` a store of one's own.
+//! framework, `custom_store` a store of one's own, `terraform` a state backend for clients that make up lock strings of their
+//! own and know no token.
 //!
 //! # Where to start
 //!
