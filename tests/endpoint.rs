@@ -6,6 +6,8 @@ mod bad_input;
 mod bodies;
 #[path = "endpoint/breaking.rs"]
 mod breaking;
+#[path = "endpoint/check.rs"]
+mod check;
 #[path = "endpoint/disclosure.rs"]
 mod disclosure;
 #[path = "endpoint/fuzz.rs"]
@@ -24,6 +26,7 @@ mod proposals;
 mod refusals;
 #[path = "endpoint/stream.rs"]
 mod stream;
+mod support;
 #[path = "endpoint/verbs.rs"]
 mod verbs;
 #[path = "endpoint/wait.rs"]

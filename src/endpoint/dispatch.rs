@@ -7,7 +7,7 @@ use super::{
     EndpointBody, acquire, actions,
     body::{Media, unread},
     call::Call,
-    inspect, manage, reply,
+    check, inspect, manage, reply,
     route::{Target, Verb},
     stream,
 };
@@ -15,21 +15,27 @@ use crate::respond::prefers_events;
 
 /// Does what is asked.
 pub(super) async fn run(call: Call, body: Bytes, media: Media) -> Response<EndpointBody> {
+    let verb = match (call.verb, media) {
+        (Verb::AcquireAll, Media::Json) => check::verb(&body),
+        (verb, _) => Ok(verb),
+    };
     let streams = call.verb == Verb::Inspect && prefers_events(&call.parts.headers);
-    let waits = matches!(call.verb, Verb::Inspect | Verb::Acquire | Verb::AcquireAll) && !streams;
+    let waits = matches!(verb, Ok(Verb::Inspect | Verb::Acquire | Verb::AcquireAll)) && !streams;
     let applied = call.locks.patience(&call.parts.headers).filter(|_| waits).map(|patience| patience.applied());
-    let done = match call.verb {
-        Verb::Describe => Ok(describe(&call)),
+    let done = match verb {
+        Err(refusal) => Err(refusal),
+        Ok(Verb::Describe) => Ok(describe(&call)),
         // A body without a type could be anything, and could come from anywhere.
-        verb if media == Media::Unsaid && !body.is_empty() => Err(unread(verb)),
-        Verb::Inspect if streams => stream::open(&call).await,
-        Verb::Inspect => inspect::inspect(&call).await,
-        Verb::List => inspect::list(&call).await,
-        Verb::Acquire => acquire::one(&call, &body).await,
-        Verb::AcquireAll => acquire::several(&call, &body).await,
-        Verb::Refresh => manage::refresh(&call, &body).await,
-        Verb::Release => manage::release(&call, &body).await,
-        Verb::Act => actions::act(&call, &body, media).await,
+        Ok(verb) if media == Media::Unsaid && !body.is_empty() => Err(unread(verb)),
+        Ok(Verb::Inspect) if streams => stream::open(&call).await,
+        Ok(Verb::Inspect) => inspect::inspect(&call).await,
+        Ok(Verb::List) => inspect::list(&call).await,
+        Ok(Verb::Acquire) => acquire::one(&call, &body).await,
+        Ok(Verb::AcquireAll) => acquire::several(&call, &body).await,
+        Ok(Verb::Check) => check::check(&call, &body).await,
+        Ok(Verb::Refresh) => manage::refresh(&call, &body).await,
+        Ok(Verb::Release) => manage::release(&call, &body).await,
+        Ok(Verb::Act) => actions::act(&call, &body, media).await,
     };
     let mut response = done.unwrap_or_else(|refusal| reply::refused(&call.locks, refusal, &call.parts));
     if let Some(applied) = applied {

@@ -110,6 +110,23 @@ pub(super) struct ActionName {
     pub(super) action: String,
 }
 
+/// What a POST to the list wants: to acquire, unless it names something else.
+#[derive(Debug, Deserialize)]
+pub(super) struct ListAction {
+    #[serde(default, deserialize_with = "field::action")]
+    pub(super) action: Option<String>,
+}
+
+/// `"action": "check"`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct CheckAction {
+    #[serde(rename = "action")]
+    _action: de::IgnoredAny,
+    #[serde(deserialize_with = "field::resources")]
+    pub(super) resources: Vec<String>,
+}
+
 /// `"action": "release"`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -36,6 +36,7 @@
 //! | | `{"action": "transfer", "to", "token", "lock_id", "reason", "timeout"}`: [hands a lock over](#handing-over) | 200 |
 //! | | `{"action": "claim", "lock_id", "timeout"}`: gets the token of what was handed over | 200 with `Location`, `Lock-Token` |
 //! | `POST …` | acquire several `resources`, all or none; `Prefer: wait=n` stands in line | 201; 200 when repeated |
+//! | | `{"action": "check", "resources": […]}`: [which of them are locked](#before-a-bulk-write) | 200 |
 //! | `OPTIONS` | names the verbs | 204 |
 //!
 //! PATCH, DELETE and POST go to `?id=` as well. HEAD is GET without the body. Refusals are problem documents (section 7
@@ -52,6 +53,18 @@
 //!
 //! A holder proves itself by `If: (<urn:uuid:…>)`, by `Lock-Token: <urn:uuid:…>` or by `token` in the body, and by being
 //! the same principal. Without a token, DELETE and POST end the caller's only lock rooted at the resource.
+//!
+//! # Before a bulk write
+//!
+//! A POST to the list with `{"action": "check", "resources": ["/docs/7", "/docs/8"]}` tells of many resources at once what a GET
+//! tells of each, in the order asked, without trying a write:
+//! `{"locked": true, "resources": [{"resource": "/docs/7", "locked": true, "locks": [..], "retry_after": 840}, ..]}`. `locked` at
+//! the top tells whether any is. `retry_after`, in seconds, is absent where a resource is free, and where nobody knows. A lock of
+//! the caller's own counts, and says `"mine": true`; one that the caller may not see does not. Of what lies below a resource
+//! nothing is told: a DELETE of it may be refused all the same. Nothing is changed by a check, and nothing is reserved.
+//!
+//! At most [`Limits::items`](crate::Limits::items) resources, else 400, and the limit of bodies holds
+//! ([`Limits::body`](crate::Limits::body)). A path that cannot be read refuses the whole check. From Rust, [`Locks::check`](crate::Locks::check).
 //!
 //! # Waiting
 //!
@@ -137,6 +150,7 @@ mod acquire;
 mod actions;
 mod body;
 mod call;
+mod check;
 mod dispatch;
 mod input;
 mod inspect;

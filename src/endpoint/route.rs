@@ -45,6 +45,7 @@ pub(super) enum Verb {
     List,
     Acquire,
     AcquireAll,
+    Check,
     Refresh,
     Release,
     Act,

@@ -11,6 +11,7 @@ mod authorize;
 mod breaking;
 mod builder;
 mod caller;
+mod check;
 mod expiry;
 mod find;
 #[cfg(feature = "grpc")]
@@ -55,6 +56,7 @@ pub use self::{
     breaking::Broken,
     builder::LocksBuilder,
     caller::Caller,
+    check::Checked,
     find::{Listing, LockFilter},
     guard::LockGuard,
     handover::Handover,
