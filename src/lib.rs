@@ -71,6 +71,9 @@
 //! - [`MemoryStore`] keeps locks in this process, and with the feature `redb` in a file too. For a fleet there are
 //!   `RedisStore` (feature `redis`) and `PostgresStore` (feature `postgres`). Another store implements [`LockStore`].
 //! - `DavLayer` (feature `webdav`) gives a WebDAV handler that knows nothing of locks the whole of RFC 4918 locking.
+//! - [`recipes`] say which lock for what: an editor, a frozen account, a check-out, a saga, an export; and when 409, 412 or 428 is
+//!   the better answer.
+//! - Behind tonic, refusals are gRPC statuses with the lock as details (feature `grpc`): `respond::grpc`.
 //! - [`LockGuard`], from [`Locks::hold`], keeps a lock alive and tells when it is lost.
 //! - [`LocksBuilder::on_activity`] hears of every acquire, refresh, release, expiry, break and refusal; [`Locks::stats`] counts
 //!   them; `LocksBuilder::traced` (feature `tracing`) makes events of them.
@@ -142,6 +145,7 @@ pub mod endpoint;
 pub mod lock;
 pub mod locks;
 pub mod middleware;
+pub mod recipes;
 pub mod request;
 pub mod respond;
 pub mod store;

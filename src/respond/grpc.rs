@@ -48,17 +48,17 @@
 //!   nine tenths of its `grpc-timeout`, so that the caller is told who is in the way before its own deadline strikes.
 //! - A handler finds [`Admission`](crate::Admission) in `request.extensions()`, with the fencing number of its call.
 //! - A call that streams its answer goes on writing after its head is out: use
-//!   [`LockLayer::until_body_ends`](crate::LockLayer::until_body_ends). Where the lease of such a write lapses, its stream ends
-//!   with the status `UNAVAILABLE`.
+//!   [`LockLayer::until_body_ends`](crate::LockLayer::until_body_ends). Where the lease of such a write lapses, its stream
+//! ends   with the status `UNAVAILABLE`.
 //! - [`LockLayer::release_on_success`](crate::LockLayer::release_on_success) takes a call whose answer begins with an error
 //!   for one that failed. An error after the first message comes too late for that.
 //!
 //! # Where the layer belongs
 //!
-//! `Server::builder().layer(LockLayer::new(locks))` in tonic, inside the authentication. The layer of `tonic-web` goes outside
-//! of it: `application/grpc-web` is not gRPC before that has translated it. Lock management over HTTP can live on the same
-//! port (the example `grpc`), or be a gRPC service of your own over [`Locks`](crate::Locks), whose refusals become statuses
-//! by way of [`GrpcStatus`]:
+//! `Server::builder().layer(LockLayer::new(locks))` in tonic, inside the authentication. The layer of `tonic-web` goes
+//! outside of it: `application/grpc-web` is not gRPC before that has translated it. Lock management over HTTP can live on
+//! the same port (the example `grpc`), or be a gRPC service of your own over [`Locks`](crate::Locks), whose refusals
+//! become statuses by way of [`GrpcStatus`]:
 //!
 //! ```
 //! use tower_lock::{Refusal, respond::GrpcStatus};
