@@ -74,6 +74,9 @@
 //! assert_eq!(send(&locks, "ben", "POST /accounts/42/transfers").await, 423);
 //! assert_eq!(send_with(&locks, "admin", "PUT /accounts/42", granted.token()).await, 423);
 //! assert_eq!(send(&locks, "ben", "GET /accounts/42").await, 200);
+//! # let refused = locks.acquire(LockRequest::exclusive("/accounts/42/limits").principal("ben")).await.unwrap_err();
+//! # assert_eq!((refused.code(), refused.retry_after()), (tower_lock::RefusalCode::Frozen, None));
+//! # assert!(refused.to_string().contains("(fraud case 118)"));
 //! sleep(1_000 * DAY);
 //! assert_eq!(send(&locks, "ben", "PUT /accounts/42").await, 423);
 //!
