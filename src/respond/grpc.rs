@@ -49,7 +49,7 @@
 //! - A handler finds [`Admission`](crate::Admission) in `request.extensions()`, with the fencing number of its call.
 //! - A call that streams its answer goes on writing after its head is out: use
 //!   [`LockLayer::until_body_ends`](crate::LockLayer::until_body_ends). Where the lease of such a write lapses, its stream
-//! ends   with the status `UNAVAILABLE`.
+//!   ends with the status `UNAVAILABLE`.
 //! - [`LockLayer::release_on_success`](crate::LockLayer::release_on_success) takes a call whose answer begins with an error
 //!   for one that failed. An error after the first message comes too late for that.
 //!
