@@ -1,18 +1,17 @@
 //! What is answered to a bulk write: its refusal as a whole, or the service's answer with refusals in it.
 
-use std::{error::Error, future::poll_fn};
+use std::future::poll_fn;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, header};
-use http_body::Body;
+use http_body::{Body, Frame};
 use serde::Serialize;
 
 use super::{BatchCodec, Verdicts};
 use crate::{
-    endpoint::Reading,
     lock::LockId,
     locks::{Locks, Refusal, RefusalCode},
-    respond::{Format, Problem, ResponseBody, render_as, written},
+    respond::{Format, Problem, ResponseBody, in_one, render_as, written},
 };
 
 /// A problem, with what became of the items.
@@ -56,19 +55,19 @@ pub(super) fn refused_whole<B>(
     }
 }
 
-/// 500: some were refused, and what became of the others cannot be told in one answer.
+/// 500: what was refused and what was done cannot be told in one answer.
 pub(super) fn unreadable<B>(
     locks: &Locks,
     verdicts: &Verdicts,
     why: &str,
     headers: &HeaderMap,
 ) -> Response<ResponseBody<B>> {
-    let others = match verdicts.admitted().count() {
-        0 => "Nothing was done.",
-        _ => "The others may be done.",
+    let (refused, others) = (verdicts.refused().count(), verdicts.admitted().count());
+    let detail = match (refused, others) {
+        (0, _) => format!("What was done cannot be told: {why}."),
+        (_, 0) => format!("All items were refused, and nothing was done, but that cannot be told item by item: {why}."),
+        _ => format!("{refused} items were refused. The others may be done, but that cannot be told: {why}."),
     };
-    let refused = verdicts.refused().count();
-    let detail = format!("{refused} items were refused. {others} What became of them cannot be told: {why}.");
     let mut refusal = locks.signed(Refusal::new(RefusalCode::UnreadableAnswer, detail));
     locks.answered_with(None, &mut refusal);
     with_items(verdicts, &refusal, headers)
@@ -96,24 +95,49 @@ fn with_items<B>(verdicts: &Verdicts, refusal: &Refusal, headers: &HeaderMap) ->
     }
 }
 
-/// The service's answer, with all of its body; else why that cannot be read.
-pub(super) async fn read<B>(response: Response<B>, limit: usize) -> Result<Response<Bytes>, &'static str>
-where
-    B: Body,
-    B::Error: Into<Box<dyn Error + Send + Sync>>,
-{
+/// An answer of the service, of which all was to be read.
+pub(super) enum Read<B> {
+    /// All of it, with the trailers.
+    Whole(Response<Bytes>, Option<HeaderMap>),
+    /// Not all of it, for this reason. It can still be passed on as it is.
+    Unread(Response<ResponseBody<B>>, &'static str),
+    /// It broke off: why it cannot be passed on.
+    Broken(&'static str),
+}
+
+/// Reads at most `limit` bytes.
+pub(super) async fn read<B: Body>(response: Response<B>, limit: usize) -> Read<B> {
+    const TOO_LONG: &str = "the service's answer is too long";
     let (head, body) = response.into_parts();
     let encoded = |coding: &HeaderValue| !coding.as_bytes().eq_ignore_ascii_case(b"identity");
     if head.headers.get_all(header::CONTENT_ENCODING).iter().any(encoded) {
-        return Err("the service's answer is compressed");
+        return Read::Unread(Response::from_parts(head, ResponseBody::passed(body)), "the service's answer is compressed");
     }
-    let why = |refusal: Refusal| match refusal.code() {
-        RefusalCode::ContentTooLarge => "the service's answer is too long",
-        _ => "the service's answer broke off",
-    };
-    let mut reading = Reading::new(body, &head.headers, limit).map_err(why)?;
-    let body = poll_fn(|cx| reading.poll(cx)).await.map_err(why)?;
-    Ok(Response::from_parts(head, body))
+    if body.size_hint().lower() > limit as u64 {
+        return Read::Unread(Response::from_parts(head, ResponseBody::passed(body)), TOO_LONG);
+    }
+    let (mut body, mut read, mut trailers) = (Box::pin(body), BytesMut::new(), None);
+    while let Some(frame) = poll_fn(|cx| body.as_mut().poll_frame(cx)).await {
+        let Ok(frame) = frame else { return Read::Broken("the service's answer broke off") };
+        match in_one(frame).into_data() {
+            Ok(data) if data.len() > limit - read.len() => {
+                let frames = [Frame::data(read.freeze()), Frame::data(data)];
+                let body = ResponseBody::resumed(frames, Some(body));
+                return Read::Unread(Response::from_parts(head, body), TOO_LONG);
+            }
+            Ok(data) => read.extend_from_slice(&data),
+            Err(frame) => trailers = frame.into_trailers().ok(),
+        }
+    }
+    Read::Whole(Response::from_parts(head, read.freeze()), trailers)
+}
+
+/// An answer that was read, as it came.
+pub(super) fn unchanged<B>(response: Response<Bytes>, trailers: Option<HeaderMap>) -> Response<ResponseBody<B>> {
+    match trailers {
+        None => response.map(ResponseBody::own),
+        Some(trailers) => response.map(|read| ResponseBody::resumed([Frame::data(read), Frame::trailers(trailers)], None)),
+    }
 }
 
 /// An answer with refusals in it: what its head said of the body is true no more.

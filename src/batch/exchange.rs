@@ -1,6 +1,6 @@
 //! One bulk write under way: read, decided, done, answered.
 
-use std::{error::Error, future::poll_fn};
+use std::{collections::HashSet, error::Error, future::poll_fn};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header, request::Parts};
@@ -8,7 +8,7 @@ use http_body::Body;
 
 use super::{
     BatchCodec, Item, Verdicts,
-    answer::{self, refused_whole, unreadable},
+    answer::{self, Read, refused_whole, unreadable},
     layer::{Mode, Settings},
 };
 use crate::{
@@ -232,7 +232,7 @@ impl<C: BatchCodec> Doing<'_, C> {
         B: Body,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
-        let Bulk { locks, settings, .. } = self.bulk;
+        let settings = &self.bulk.settings;
         let to_merge = settings.mode == Mode::ForwardUnlocked && !self.verdicts.admit_all();
         let to_read = to_merge || self.needs_to_know();
         if to_read {
@@ -247,26 +247,35 @@ impl<C: BatchCodec> Doing<'_, C> {
             let done = response.status().is_success() && response.status() != StatusCode::ACCEPTED;
             return Ok(self.finish(response.map(ResponseBody::passed), done.then_some(Done::All)).await);
         }
-        let response = match under(permit, answer::read(response, settings.answer)).await? {
-            Ok(response) => response,
-            Err(why) => {
-                self.bulk.tell(self.write.caller(), &self.verdicts);
-                let response = unreadable(locks, &self.verdicts, why, &self.parts.headers);
+        let (response, trailers) = match under(permit, answer::read(response, settings.answer)).await? {
+            Read::Whole(response, trailers) => (response, trailers),
+            // Nobody knows what was done: the locks of it expire.
+            Read::Unread(response, _) if !to_merge => return Ok(self.finish(response, None).await),
+            Read::Unread(_, why) | Read::Broken(why) => {
+                let response = self.unreadable(why);
                 return Ok(self.finish(response, None).await);
             }
         };
-        let done =
-            (response.status() != StatusCode::ACCEPTED).then(|| Done::These(settings.codec.done(&self.verdicts, &response)));
-        let response = if to_merge {
-            self.bulk.tell(self.write.caller(), &self.verdicts);
-            match settings.codec.merge(&self.verdicts, Some(response)) {
-                Ok(response) => answer::merged(response).map(ResponseBody::own),
-                Err(why) => unreadable(locks, &self.verdicts, &why.to_string(), &self.parts.headers),
-            }
+        let done = (response.status() != StatusCode::ACCEPTED)
+            .then(|| Done::These(settings.codec.done(&self.verdicts, &response).into_iter().collect()));
+        let response = if !to_merge {
+            answer::unchanged(response, trailers)
         } else {
-            response.map(ResponseBody::own)
+            match settings.codec.merge(&self.verdicts, Some(response)) {
+                Ok(response) => {
+                    self.bulk.tell(self.write.caller(), &self.verdicts);
+                    answer::merged(response).map(ResponseBody::own)
+                }
+                Err(why) => self.unreadable(&why.to_string()),
+            }
         };
         Ok(self.finish(response, done).await)
+    }
+
+    /// The answer where that of the service cannot be passed on with the refusals in it.
+    fn unreadable<B>(&self, why: &str) -> Response<ResponseBody<B>> {
+        self.bulk.tell(self.write.caller(), &self.verdicts);
+        unreadable(&self.bulk.locks, &self.verdicts, why, &self.parts.headers)
     }
 
     fn answered(&self) -> &[Lock] {
@@ -311,5 +320,5 @@ enum Done {
     /// All that it was sent, as far as it matters.
     All,
     /// Those at these positions.
-    These(Vec<usize>),
+    These(HashSet<usize>),
 }

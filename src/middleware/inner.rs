@@ -100,8 +100,10 @@ impl<S> Handler<S> {
     where
         S: Clone,
     {
-        let fresh = self.service.clone();
-        drop(mem::replace(self, Self { service: fresh, readiness: Readiness::Unknown }));
+        if self.readiness == Readiness::Ready {
+            let fresh = self.service.clone();
+            drop(mem::replace(self, Self { service: fresh, readiness: Readiness::Unknown }));
+        }
     }
 }
 

@@ -13,6 +13,8 @@ mod negotiate;
 mod problem;
 mod responder;
 
+#[cfg(feature = "batch")]
+pub(crate) use self::body::in_one;
 #[cfg(feature = "grpc")]
 #[cfg_attr(docsrs, doc(cfg(feature = "grpc")))]
 pub use self::grpc::GrpcStatus;

@@ -121,14 +121,18 @@ impl Case<'_> {
     /// Whether a submitted lock is the caller's and covers something that the write changes.
     fn its_own(&self, slot: u32) -> bool {
         let Some(lock) = self.lock(slot) else { return false };
-        self.write.proof.holds(&HolderClaim::new(&lock, true, self.write.principal))
-            && self.write.targets.iter().any(|target| rules::touches(lock.root(), lock.depth(), target))
+        self.is_held(&lock) && self.write.targets.iter().any(|target| rules::touches(lock.root(), lock.depth(), target))
+    }
+
+    /// Whether a submitted lock is the caller's.
+    fn is_held(&self, lock: &Lock) -> bool {
+        self.write.proof.holds(&HolderClaim::new(lock, true, self.write.principal))
     }
 
     fn lost(&self, digest: &TokenDigest) -> LostLock {
         match self.held(digest).and_then(|slot| self.lock(slot)) {
             None => self.table.lost(digest, Asker::Principal(self.write.principal), self.now),
-            Some(lock) if lock.principal() == self.write.principal => LostLock::out_of_scope(&lock),
+            Some(lock) if lock.principal() == self.write.principal || self.is_held(&lock) => LostLock::out_of_scope(&lock),
             Some(_) => LostLock::new(LostCause::Unknown),
         }
     }

@@ -94,16 +94,20 @@ impl Case<'_> {
 
     /// Whether a submitted lock is the caller's and covers something that the write changes.
     fn its_own(&self, lock: &Lock) -> bool {
-        self.question.proof.holds(&HolderClaim::new(lock, true, self.question.principal.as_ref()))
-            && self.question.targets.iter().any(|target| rules::touches(lock.root(), lock.depth(), target))
+        self.is_held(lock) && self.question.targets.iter().any(|target| rules::touches(lock.root(), lock.depth(), target))
     }
 
-    /// Told to the principal that held it alone.
+    /// Whether a submitted lock is the caller's.
+    fn is_held(&self, lock: &Lock) -> bool {
+        self.question.proof.holds(&HolderClaim::new(lock, true, self.question.principal.as_ref()))
+    }
+
+    /// Told to the principal that held it alone, and of a lock that is held to whoever proves to be its holder.
     fn lost(&self, token: &LockToken) -> LostLock {
         let asker = self.question.principal.as_ref();
         match self.state(token) {
             TokenState::Held(lock) if lock.state() == LockState::Pending => LostLock::new(LostCause::Unknown),
-            TokenState::Held(lock) if lock.principal() == asker => LostLock::out_of_scope(lock),
+            TokenState::Held(lock) if lock.principal() == asker || self.is_held(lock) => LostLock::out_of_scope(lock),
             TokenState::Dead { principal, lost } if principal.as_ref() == asker => lost.clone(),
             _ => LostLock::new(LostCause::Unknown),
         }
