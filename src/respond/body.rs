@@ -101,7 +101,7 @@ impl<B: Body> Body for ResponseBody<B> {
     fn is_end_stream(&self) -> bool {
         match &self.kind {
             Kind::Passed { body } => body.is_end_stream(),
-            Kind::Resumed { read, rest } => read.is_empty() && rest.as_ref().is_none_or(|rest| rest.is_end_stream()),
+            Kind::Resumed { read, rest } => read.is_empty() && rest.as_ref().is_none_or(Body::is_end_stream),
             Kind::Own { body } => body.is_end_stream(),
             Kind::Streamed { stream } => stream.lock().is_end_stream(),
         }
@@ -112,7 +112,7 @@ impl<B: Body> Body for ResponseBody<B> {
             Kind::Passed { body } => body.size_hint(),
             Kind::Resumed { read, rest } => {
                 let read = read.iter().filter_map(Frame::data_ref).map(|data| data.len() as u64).sum::<u64>();
-                let rest = rest.as_ref().map_or(SizeHint::with_exact(0), |rest| rest.size_hint());
+                let rest = rest.as_ref().map_or(SizeHint::with_exact(0), Body::size_hint);
                 let mut hint = SizeHint::new();
                 hint.set_lower(read.saturating_add(rest.lower()));
                 if let Some(upper) = rest.upper() {

@@ -10,12 +10,14 @@ use http::{Request, Response, StatusCode, header};
 use http_body::Body;
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
+use tower::Service;
+use tower_layer::Layer;
 use tower_lock::{
-    Refusal, RequestView,
-    batch::{BatchCodec, Item, Unmergeable, Verdicts},
+    BatchLayer, LockToken, Locks, Refusal, RequestView,
+    batch::{BatchCodec, BatchService, Item, RequestBody, Unmergeable, Verdicts},
 };
 
-use crate::support::{ProbeError, Text, request, with};
+use crate::support::{Probe, ProbeError, Text, probe, request, with};
 
 /// `[{"id": "7", "after": [0], "delete": true}, …]`, answered `[{"id": "7", "done": true}, {"refused": "locked", …}, …]`.
 #[derive(Clone, Debug, Default)]
@@ -129,4 +131,60 @@ pub(crate) fn answer(status: StatusCode, body: impl Into<Bytes>) -> Response<Tex
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, "application/json".parse().unwrap());
     response
+}
+
+/// A service behind a layer, as most tests want it.
+pub(crate) trait Saves:
+    Service<Request<Text>, Response = Response<tower_lock::respond::ResponseBody<Text>>, Error = ProbeError, Future: Send>
+    + Clone
+    + Send
+    + 'static
+{
+}
+
+impl<S> Saves for S where
+    S: Service<
+            Request<Text>,
+            Response = Response<tower_lock::respond::ResponseBody<Text>>,
+            Error = ProbeError,
+            Future: Send,
+        > + Clone
+        + Send
+        + 'static
+{
+}
+
+/// Behind `layer` a service that does all it is sent.
+pub(crate) fn saving(layer: &BatchLayer<Records>, seen: &Seen) -> impl Saves + use<> {
+    let seen = seen.clone();
+    layer.layer(probe(move |request: Request<RequestBody<Text>>| seen.clone().save(request)))
+}
+
+/// Behind `layer` a service that answers with `answer`, whatever it is sent.
+pub(crate) fn answering<F>(layer: &BatchLayer<Records>, answer: F) -> BatchService<Probe<Answering>, Records>
+where
+    F: Fn() -> Response<Text> + Send + Sync + 'static,
+{
+    let answer = Arc::new(answer);
+    let answers: Answering = Box::leak(Box::new(move |_| std::future::ready(Ok(answer()))));
+    layer.layer(probe(answers))
+}
+
+/// A function that answers at once.
+pub(crate) type Answering =
+    &'static (dyn Fn(Request<RequestBody<Text>>) -> std::future::Ready<Result<Response<Text>, ProbeError>> + Send + Sync);
+
+/// The three modes, and what each is called.
+pub(crate) fn modes(locks: &Locks) -> [(&'static str, BatchLayer<Records>); 3] {
+    let layer = BatchLayer::new(locks.clone(), Records);
+    [
+        ("refusing the whole", layer.clone()),
+        ("forwarding the unlocked", layer.clone().forward_unlocked()),
+        ("forwarding all", layer.forward_all()),
+    ]
+}
+
+/// The same request, holding a lock on that record.
+pub(crate) fn tagged<B>(request: Request<B>, path: &str, token: LockToken) -> Request<B> {
+    with(request, "if", format!("<{path}> (<{}>)", token.urn()))
 }
