@@ -9,5 +9,10 @@ mod random;
 mod reading;
 #[path = "batch_codecs/responses.rs"]
 mod responses;
+#[path = "batch_codecs/site.rs"]
+mod site;
+#[path = "batch_codecs/story.rs"]
+mod story;
+mod support;
 #[path = "batch_codecs/vault.rs"]
 mod vault;
