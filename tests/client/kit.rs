@@ -23,12 +23,19 @@ use tower_lock::{
 use crate::support::Text;
 
 /// How finely the server's clock follows.
-pub(crate) const TICK: Duration = Duration::from_millis(10);
+pub(crate) const TICK: Duration = Duration::from_millis(50);
 
 /// A hub whose clock is moved by tokio's: as that one jumps from timer to timer, so does this one, a tick behind at most.
 pub(crate) struct Server {
     pub(crate) locks: Locks,
     pub(crate) writes: Arc<AtomicUsize>,
+    clock: tokio::task::AbortHandle,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.clock.abort();
+    }
 }
 
 impl Server {
@@ -51,7 +58,7 @@ impl Server {
             .clock(clock.clock())
             .principal(|request| request.headers.get("x-user")?.to_str().ok().map(Principal::new));
         let clock = clock.clone();
-        tokio::spawn(async move {
+        let clock = tokio::spawn(async move {
             let mut last = Instant::now();
             loop {
                 tokio::time::sleep(TICK).await;
@@ -60,7 +67,7 @@ impl Server {
                 last = now;
             }
         });
-        Self { locks: policy(builder).build(), writes: Arc::default() }
+        Self { locks: policy(builder).build(), writes: Arc::default(), clock: clock.abort_handle() }
     }
 
     /// What is guarded.

@@ -166,7 +166,7 @@ impl Kept {
 
     /// How long an answer is waited for: what hangs must not take all the time that is left.
     fn patience(&self, now: Instant) -> Duration {
-        (self.left(now) / 4).max(SHORTEST).min(self.locks.patience())
+        (self.left(now) / 3).max(SHORTEST).min(self.locks.patience())
     }
 }
 
