@@ -75,7 +75,7 @@ async fn locks_taken_at_one_moment_are_not_refreshed_at_one_moment() {
     };
     assert_eq!(refreshed(Duration::from_millis(17_900)).await, 0);
     for (at, expected) in [(19, 10..=45), (20, 30..=70), (21, 55..=90)] {
-        let count = refreshed(at as u32 * SECOND).await;
+        let count = refreshed(at * SECOND).await;
         assert!(expected.contains(&count), "{count} of 100 after {at} s");
     }
     assert_eq!(refreshed(Duration::from_millis(22_100)).await, 100);
@@ -295,7 +295,7 @@ fn a_guard_dropped_outside_of_a_runtime_ends_its_lock_on_its_own() {
 
 #[tokio::test(start_paused = true)]
 async fn who_waits_is_served_when_the_lock_goes() {
-    let server = Server::with(|builder| builder.allow_waiting());
+    let server = Server::with(tower_lock::LocksBuilder::allow_waiting);
     for (wait, released) in [(20, 10), (200, 70)] {
         let first = server.line("bob").locks().acquire(a_minute("/docs/7")).await.unwrap();
         let line = server.line("ann");
@@ -304,7 +304,7 @@ async fn who_waits_is_served_when_the_lock_goes() {
         sleep(released * SECOND).await;
         first.release().await.unwrap();
         let guard = waiter.await.unwrap().unwrap();
-        assert!(begun.elapsed() < (released as u32 + 2) * SECOND, "{:?}", begun.elapsed());
+        assert!(begun.elapsed() < (released + 2) * SECOND, "{:?}", begun.elapsed());
         assert_eq!(line.count("PUT"), if wait == 20 { 1 } else { 3 }, "the server waits for 30 s at most");
         guard.release().await.unwrap();
     }
@@ -334,7 +334,7 @@ async fn where_nobody_may_wait_the_answer_comes_at_once() {
 
 #[tokio::test(start_paused = true)]
 async fn what_was_waited_for_longer_than_it_lives_is_held_all_the_same() {
-    let server = Server::with(|builder| builder.allow_waiting());
+    let server = Server::with(tower_lock::LocksBuilder::allow_waiting);
     let first = server.line("bob").locks().acquire(a_minute("/docs/7")).await.unwrap();
     let line = server.line("ann");
     let locks = line.locks();

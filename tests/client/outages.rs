@@ -240,9 +240,9 @@ async fn however_the_line_goes_nobody_holds_what_is_gone() {
             }
         }
         if guard.is_lost() {
-            lost += 1
+            lost += 1;
         } else {
-            survived += 1
+            survived += 1;
         }
         line.all(Fate::Passes);
         drop(guard);
@@ -402,5 +402,5 @@ async fn a_store_that_is_down_is_asked_again_before_the_acquire_fails() {
     guard.release().await.unwrap();
     line.next((0..4).map(|_| down()));
     let error = line.locks().acquire(a_minute("/docs/7")).await.unwrap_err();
-    assert_eq!(error.refused().map(|refused| refused.code()), Some(&RefusedCode::StoreUnavailable));
+    assert_eq!(error.refused().map(tower_lock::client::Refused::code), Some(&RefusedCode::StoreUnavailable));
 }
