@@ -187,6 +187,54 @@ fn the_story_of_the_git_lfs_example_is_true(store: &str) {
     assert!(nobody.header("lfs-authenticate").starts_with("Basic"));
 }
 
+#[cfg(feature = "batch")]
+mod bulk {
+    use serde_json::{Value, json};
+
+    use super::{Answer, on_every_store, told};
+
+    on_every_store!(the_story_of_the_bulk_example_is_true);
+
+    fn the_story_of_the_bulk_example_is_true(store: &str) {
+        let Some(answers) = told("bulk", store) else { return };
+        let [lock, refused, untouched, checked, others, after, alone, twice, held, release, free] = &answers[..] else {
+            panic!("the story has another number of lines: {answers:#?}")
+        };
+        assert!(lock.text.starts_with("<urn:uuid:"), "{lock:?}");
+        let body = refused.refusal(423, "locked");
+        let item = &body["items"][0];
+        assert_eq!(
+            (&item["index"], &item["name"], &item["resource"]),
+            (&json!(1), &json!("V2"), &json!("/records/capa__c/V2"))
+        );
+        assert_eq!((&body["locks"][0]["owner"]["id"], &body["locks"][0]["reason"]), (&json!("qa"), &json!("under review")));
+        assert!(refused.header("retry-after").parse::<u64>().is_ok_and(|seconds| seconds <= 300), "{refused:?}");
+        let states = |answer: &Answer| ["V1", "V2", "V3"].map(|id| answer.json()[id]["state"].as_str().unwrap().to_owned());
+        assert_eq!(states(untouched), ["open"; 3]);
+
+        let locked: Vec<Value> = (0..3).map(|at| checked.json()["resources"][at]["locked"].clone()).collect();
+        assert_eq!((checked.status, locked), (200, vec![json!(false), json!(true), json!(false)]));
+        assert_eq!(checked.json()["resources"][1]["locks"][0]["reason"], "under review");
+
+        let results = others.json()["data"].clone();
+        let statuses: Vec<&Value> = results.as_array().unwrap().iter().map(|result| &result["responseStatus"]).collect();
+        assert_eq!((others.status, statuses.len()), (200, 4));
+        assert_eq!(statuses, ["SUCCESS", "FAILURE", "FAILURE", "SUCCESS"]);
+        let error = &results[1]["errors"][0];
+        assert_eq!((&error["type"], &error["owner"]["id"]), (&json!("RECORD_LOCKED"), &json!("qa")));
+        assert!(error["lock_id"].is_string() && error["expires_at"].is_string() && error["retry_after"].is_u64(), "{error}");
+        assert_eq!(results[2]["errors"][0]["type"], "INVALID_DATA");
+        assert_eq!(states(after), ["closed", "open", "closed"]);
+
+        alone.refusal(423, "locked");
+        twice.refusal(400, "bad_request");
+        assert_eq!((held.status, release.status, free.status), (200, 204, 200));
+        for answer in [held, free] {
+            assert!(!answer.text.contains("FAILURE"), "{answer:?}");
+        }
+    }
+}
+
 #[cfg(feature = "webdav")]
 mod webdav {
     use super::{on_every_store, told};
