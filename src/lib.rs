@@ -73,7 +73,7 @@
 //! - `DavLayer` (feature `webdav`) gives a WebDAV handler that knows nothing of locks the whole of RFC 4918 locking.
 //! - [`recipes`] say which lock for what: an editor, a frozen account, a check-out, a saga, an export; and when 409, 412 or 428 is
 //!   the better answer.
-//! - Behind tonic, refusals are gRPC statuses with the lock as details (feature `grpc`): `respond::grpc`.
+//! - Behind tonic, refusals are gRPC statuses with the lock as details (feature `grpc`): `respond::grpc`, and the example `grpc`.
 //! - [`LockGuard`], from [`Locks::hold`], keeps a lock alive and tells when it is lost.
 //! - [`LocksBuilder::on_activity`] hears of every acquire, refresh, release, expiry, break and refusal; [`Locks::stats`] counts
 //!   them; `LocksBuilder::traced` (feature `tracing`) makes events of them.

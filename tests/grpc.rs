@@ -14,5 +14,8 @@ mod kit;
 mod refusals;
 #[path = "grpc/stopped.rs"]
 mod stopped;
+#[cfg(unix)]
+#[path = "grpc/story.rs"]
+mod story;
 #[path = "grpc/wire.rs"]
 mod wire;

@@ -128,6 +128,7 @@ fn build(example: &str) -> String {
         ("redis", cfg!(feature = "redis")),
         ("postgres", cfg!(feature = "postgres")),
         ("webdav", cfg!(feature = "webdav")),
+        ("grpc", cfg!(feature = "grpc")),
         ("batch", cfg!(feature = "batch")),
         ("grpc", cfg!(feature = "grpc")),
         ("client", cfg!(feature = "client")),
