@@ -1,5 +1,5 @@
 //! What the layer allocates: nothing for a read, nothing for an unlocked write, whether anybody hears of what happens or not.
-//! Nor does the WebDAV layer for a read.
+//! Nor does the layer for bulk writes for what is none, nor the WebDAV layer for a read.
 //!
 //! A test binary of its own with one test in it, because the counter sees every thread.
 
@@ -40,6 +40,33 @@ impl<B> Service<Request<B>> for Bare {
 
     fn call(&mut self, _: Request<B>) -> Self::Future {
         std::future::ready(Ok(Response::new(Empty::new())))
+    }
+}
+
+/// A codec of which nothing is a bulk write.
+#[cfg(feature = "batch")]
+struct Never;
+
+#[cfg(feature = "batch")]
+impl tower_lock::batch::BatchCodec for Never {
+    fn is_bulk(&self, _: tower_lock::RequestView<'_>) -> bool {
+        false
+    }
+    fn read(&self, _: tower_lock::RequestView<'_>, _: &Bytes) -> Result<Vec<tower_lock::batch::Item>, tower_lock::Refusal> {
+        unreachable!("there is no bulk write")
+    }
+    fn keep(&self, _: tower_lock::RequestView<'_>, _: &Bytes, _: &[usize]) -> Result<Bytes, tower_lock::Refusal> {
+        unreachable!("there is no bulk write")
+    }
+    fn merge(
+        &self,
+        _: &tower_lock::batch::Verdicts,
+        _: Option<Response<Bytes>>,
+    ) -> Result<Response<Bytes>, tower_lock::batch::Unmergeable> {
+        unreachable!("there is no bulk write")
+    }
+    fn done(&self, _: &tower_lock::batch::Verdicts, _: &Response<Bytes>) -> Vec<usize> {
+        unreachable!("there is no bulk write")
     }
 }
 
@@ -117,6 +144,14 @@ fn g2_a_read_and_an_unlocked_write_allocate_nothing() {
         let mut fenced = LockLayer::new(locks.clone()).fence_all().layer(Bare);
         let fence = allocations(&mut fenced, || ask("PUT", "/a"), 200);
         println!("{name}: a write with an admission in its extensions allocates {fence} times");
+        #[cfg(feature = "batch")]
+        {
+            let mut bulk = tower_lock::BatchLayer::new(locks.clone(), Never).layer(Bare);
+            for method in ["GET", "HEAD", "OPTIONS", "REPORT", "PUT", "POST", "DELETE"] {
+                let build = || ask(method, "/a").map(|()| Empty::<Bytes>::new());
+                assert_eq!(allocations(&mut bulk, build, 200), 0.0, "{method} through BatchLayer, {name}");
+            }
+        }
         #[cfg(feature = "webdav")]
         {
             let mut dav = tower_lock::DavLayer::new(locks.clone()).layer(Bare);

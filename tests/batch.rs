@@ -7,6 +7,12 @@ mod records;
 
 #[path = "batch/answers.rs"]
 mod answers;
+#[path = "batch/engines.rs"]
+mod engines;
+#[path = "batch/flight.rs"]
+mod flight;
+#[path = "batch/http.rs"]
+mod http;
 #[path = "batch/limits.rs"]
 mod limits;
 #[path = "batch/modes.rs"]
