@@ -13,8 +13,8 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
 pin_project! {
-    /// The body of an answer that went through [`ReadRefusals`](super::ReadRefusals). Whatever was read of it for a [`Refused`]
-    /// comes first, then the rest, the trailers, and the error that cut it short: nothing is missing.
+    /// The body of an answer that went through [`ReadRefusals`](super::ReadRefusals). Whatever was read of it for a
+    /// [`Refused`] comes first, then the rest, the trailers, and the error that cut it short: nothing is missing.
     ///
     /// [`Refused`]: super::Refused
     pub struct ReadBody<B: Body> {

@@ -13,7 +13,8 @@ pub type BoxError = Box<dyn Error + Send + Sync>;
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum RemoteError {
-    /// The server said no. Also an answer that is not by a lock server, which then has no [code](super::RefusedCode::Unsaid).
+    /// The server said no. Also an answer that is not by a lock server, which then has no
+    /// [code](super::RefusedCode::Unsaid).
     Refused(Refused),
     /// The service failed: nobody knows what the server did.
     Transport(BoxError),

@@ -21,22 +21,24 @@ use crate::lock::LockToken;
 ///
 /// # Kept alive
 ///
-/// One task for each guard, on the runtime that it was acquired on, refreshes each lock (PATCH) at a third of what it has to
-/// live, ten per cent more or less, and after five minutes at the latest. A server that does not answer is asked again with growing
-/// pauses as long as the lock can still live: a guard survives an outage that is shorter than what is left. At the end of its total
-/// life (`"final": true`) a lock is not refreshed any more: [`is_final`](Self::is_final).
+/// One task for each guard, on the runtime that it was acquired on, refreshes each lock (PATCH) at a third of what it
+/// has to live, ten per cent more or less, and after five minutes at the latest. A server that does not answer is asked
+/// again with growing pauses as long as the lock can still live: a guard survives an outage that is shorter than what
+/// is left. At the end of its total life (`"final": true`) a lock is not refreshed any more:
+/// [`is_final`](Self::is_final).
 ///
 /// # Lost all the same
 ///
-/// The server may say that the lock is gone (412, 410, 404), by whom and why it was broken; or nothing was heard of it for so long that it
-/// must be taken for expired. That is reckoned from before each request was sent, by this process's monotonic clock, and one second
-/// less than the server says where that may have been rounded up: the guard never holds a lock longer than the server does,
-/// as far as it was told. Ask it: [`lost`](Self::lost) to select on, [`checkpoint`](Self::checkpoint) before each step that must
-/// not happen without the lock. What is lost stays lost. With several locks, the first one lost counts.
+/// The server may say that the lock is gone (412, 410, 404), by whom and why it was broken; or nothing was heard of it
+/// for so long that it must be taken for expired. That is reckoned from before each request was sent, by this process's
+/// monotonic clock, one second less than the server says where that may have been rounded up, and a thousandth less for
+/// clocks that do not go alike: the guard never holds a lock longer than the server does, as far as it was told. Ask
+/// it: [`lost`](Self::lost) to select on, [`checkpoint`](Self::checkpoint) before each step that must not happen
+/// without the lock. What is lost stays lost. With several locks, the first one lost counts.
 ///
-/// What it cannot know: a break is heard of at the next refresh, not at once, and on many systems the monotonic clock stands still
-/// while the machine sleeps. What must not happen after that is for the server to refuse: send the token with each write
-/// ([`authorize`](Self::authorize)), and the [generation](SeenLock::generation) to what can compare it.
+/// What it cannot know: a break is heard of at the next refresh, not at once, and on many systems the monotonic clock
+/// stands still while the machine sleeps. What must not happen after that is for the server to refuse: send the token
+/// with each write ([`authorize`](Self::authorize)), and the [generation](SeenLock::generation) to what can compare it.
 #[must_use = "the locks end when the guard is dropped"]
 pub struct RemoteGuard {
     locks: RemoteLocks,
@@ -58,7 +60,8 @@ impl RemoteGuard {
         Self { locks, grants, life, standing, runtime: Handle::try_current().ok(), keeper: None, held }
     }
 
-    /// The same, kept alive. What took long to be granted is refreshed first, before anybody reckons that it must be over by now.
+    /// The same, kept alive. What took long to be granted is refreshed first, before anybody reckons that it must be
+    /// over by now.
     pub(super) async fn assured(mut self) -> Result<Self, RemoteError> {
         for (at, grant) in self.grants.iter().enumerate() {
             let sent = Instant::now();
@@ -106,10 +109,12 @@ impl RemoteGuard {
         self.grants.iter().map(|grant| grant.name.token)
     }
 
-    /// Submits the tokens with a request (`If`, RFC 4918 section 10.4), and marks the field as sensitive. A request that is already
-    /// conditional keeps its `If`; the token of the only lock, or of the first, goes into `Lock-Token` then.
+    /// Submits the tokens with a request (`If`, RFC 4918 section 10.4), and marks the field as sensitive. A request
+    /// that is already conditional keeps its `If`; the token of the only lock, or of the first, goes into `Lock-Token`
+    /// then.
     ///
-    /// The server refuses it with 412 once the lock on what it writes is gone. Of several locks, one is enough for that condition.
+    /// The server refuses it with 412 once the lock on what it writes is gone. Of several locks, one is enough for that
+    /// condition.
     pub fn authorize<B>(&self, request: &mut Request<B>) {
         let name = HeaderName::from_static("if");
         let field = if request.headers().contains_key(&name) {
@@ -139,8 +144,8 @@ impl RemoteGuard {
 
     /// How a lock was lost, as soon as one is.
     ///
-    /// Can be awaited many times, at the same time, from other tasks, and dropped at any moment. It outlives the guard: once that
-    /// has ended its locks they count as released.
+    /// Can be awaited many times, at the same time, from other tasks, and dropped at any moment. It outlives the guard:
+    /// once that has ended its locks, or given them away, they count as released.
     pub fn lost(&self) -> impl Future<Output = Loss> + Send + use<> {
         let standing = self.standing.clone();
         async move { standing.until_lost().await }
@@ -179,7 +184,7 @@ impl RemoteGuard {
     pub async fn release(mut self) -> Result<(), RemoteError> {
         self.abandon();
         while let Some(name) = self.held.last() {
-            self.locks.end(name).await?;
+            self.locks.end(name, self.locks.most_attempts()).await?;
             self.held.pop();
         }
         Ok(())

@@ -1,13 +1,13 @@
 //! For callers of a 423: a retry policy, and locks held over HTTP. Feature `client`.
 //!
-//! All of it works with any server that answers as this crate does, and needs nothing else of the crate. What a server says beyond
-//! what is known here is passed over; a code or a word that is new is [`RefusedCode::Other`], or missing.
+//! All of it works with any server that answers as this crate does, and needs nothing else of the crate. What a server
+//! says beyond what is known here is passed over; a code or a word that is new is [`RefusedCode::Other`], or missing.
 //!
 //! # Meeting a lock
 //!
-//! [`ReadRefusals`] reads the problem document of a refusal and leaves a [`Refused`] in the extensions of the response: who is in the way,
-//! why, until when. [`RetryLocked`] is a [`tower::retry::Policy`] that tries again when the way should be free. It goes outside of
-//! [`ReadRefusals`], or all it has to go by is the header `Retry-After`.
+//! [`ReadRefusals`] reads the problem document of a refusal and leaves a [`Refused`] in the extensions of the response:
+//! who is in the way, why, until when. [`RetryLocked`] is a [`tower::retry::Policy`] that tries again when the way
+//! should be free. It goes outside of [`ReadRefusals`], or all it has to go by is the header `Retry-After`.
 //!
 //! ```no_run
 //! use std::time::Duration;
@@ -37,14 +37,14 @@
 //! # Ok(()) }
 //! ```
 //!
-//! A client that speaks other types is adapted around these layers. `reqwest::Client` is a service of its own requests, and both ways
-//! are conversions that reqwest has: `.map_response(http::Response::from)` and
-//! `.map_request(|request: http::Request<Bytes>| reqwest::Request::try_from(request).expect("a URL"))`.
+//! A client that speaks other types is adapted around these layers. `reqwest::Client` is a service of its own requests,
+//! and both ways are conversions that reqwest has: `.map_response(http::Response::from)` and `.map_request(|request:
+//! http::Request<Bytes>| reqwest::Request::try_from(request).expect("a URL"))`.
 //!
 //! # Holding a lock
 //!
-//! [`RemoteLocks`] acquires over HTTP what [`LockTerms`] say. The [`RemoteGuard`] keeps it alive as long as it lives, tells when it
-//! is lost, and ends it.
+//! [`RemoteLocks`] acquires over HTTP what [`LockTerms`] say. The [`RemoteGuard`] keeps it alive as long as it lives,
+//! tells when it is lost, and ends it.
 //!
 //! ```
 //! use tower_lock::client::{LockTerms, Loss, RemoteLocks};
@@ -82,8 +82,9 @@
 //! # Ok(()) }
 //! ```
 //!
-//! To wait for a lock that is held, [`LockTerms::waiting`] stands in the server's line, if the server lets anybody wait. Otherwise
-//! put [`RetryLocked`] into the service of [`RemoteLocks`], as above: a refused acquire is repeated then as any other request.
+//! To wait for a lock that is held, [`LockTerms::waiting`] stands in the server's line, if the server lets anybody
+//! wait. Otherwise put [`RetryLocked`] into the service of [`RemoteLocks`], as above: a refused acquire is repeated
+//! then as any other request. All of its patience has to fit into [`RemoteLocks::answer_within`].
 
 mod acquire;
 mod body;

@@ -21,12 +21,13 @@ use super::{
     refused::is_json,
 };
 
-/// A layer for a client: where an answer is a refusal in JSON (409, 412, 423, 428, 429, 503), it is read, and a [`Refused`] is left
-/// in the extensions of the response. The body is handed on as it came. See the [module docs](super).
+/// A layer for a client: where an answer is a refusal in JSON (409, 412, 423, 428, 429, 503), it is read, and a
+/// [`Refused`] is left in the extensions of the response. The body is handed on as it came. See the [module
+/// docs](super).
 ///
-/// A body is not looked at where it says that it is longer than the [limit](Self::limit), is encoded (put what decodes it inside of
-/// this layer), or is not JSON. One that turns out longer, breaks off or takes too long is handed on as far as it goes, without
-/// a [`Refused`].
+/// A body is not looked at where it says that it is longer than the [limit](Self::limit), is encoded (put what decodes
+/// it inside of this layer), or is not JSON. One that turns out longer, breaks off or takes too long is handed on as
+/// far as it goes, without a [`Refused`].
 ///
 /// # Panics
 /// The future does, where it has a body to read and there is no tokio runtime with timers.

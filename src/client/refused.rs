@@ -111,8 +111,8 @@ impl Refused {
         &self.0.lost
     }
 
-    /// When the way should be free: [`retry_after`](Self::retry_after), or else the latest end of all locks in the way, where
-    /// each has one. A lock in use has none that could be relied on, but it is worth a look by then.
+    /// When the way should be free: [`retry_after`](Self::retry_after), or else the latest end of all locks in the way,
+    /// where each has one. A lock in use has none that could be relied on, but it is worth a look by then.
     #[must_use]
     pub fn free_in(&self) -> Option<Duration> {
         self.0.retry_after.or_else(|| {

@@ -25,10 +25,10 @@ const LONGEST: Duration = Duration::from_secs(5);
 
 /// A lock endpoint, reached through any tower client service. A cheap handle: clone it.
 ///
-/// The service takes requests with a body of `Full<Bytes>` and is cloned for each: hyper-util's `Client`, an axum `Router` in the
-/// same process, a `ServiceBuilder` around either. Where its body is another, `map_request(|request| request.map(..))` adapts it.
-/// Credentials, time-outs and tracing are layers of that service; nothing of that is added here. All requests of a guard
-/// must come from the same principal.
+/// The service takes requests with a body of `Full<Bytes>` and is cloned for each: hyper-util's `Client`, an axum
+/// `Router` in the same process, a `ServiceBuilder` around either. Where its body is another, `map_request(|request|
+/// request.map(..))` adapts it. Credentials, time-outs and tracing are layers of that service; nothing of that is added
+/// here. All requests of a guard must come from the same principal.
 ///
 /// See the [module docs](super).
 #[derive(Clone)]
@@ -42,8 +42,8 @@ pub struct RemoteLocks {
 }
 
 impl RemoteLocks {
-    /// The endpoint at `url`, where its list is: `http://host/locks`, or a path alone for a service in the same process. A query
-    /// is kept.
+    /// The endpoint at `url`, where its list is: `http://host/locks`, or a path alone for a service in the same
+    /// process. A query is kept.
     ///
     /// # Errors
     /// What is no such URL.
@@ -80,8 +80,9 @@ impl RemoteLocks {
         self
     }
 
-    /// How often an acquire or a release is sent before it has failed, where nobody knows what became of it: the service failed,
-    /// no answer came in time or none that can be read, 502, 503 or 504. 4 times unless set, and once at least.
+    /// How often an acquire or a release is sent before it has failed, where nobody knows what became of it: the
+    /// service failed, no answer came in time or none that can be read, 502, 503 or 504. 4 times unless set, and once
+    /// at least.
     #[must_use]
     pub fn attempts(mut self, most: u32) -> Self {
         self.attempts = most.max(1);
@@ -97,12 +98,12 @@ impl RemoteLocks {
 
     /// Acquires what `terms` say, all or nothing, and holds and keeps it alive as long as the guard lives.
     ///
-    /// The tokens are proposed from here, so that an acquire whose answer was lost is repeated and answered with the same locks.
-    /// Dropping the future ends, in the background, what may have been granted.
+    /// The tokens are proposed from here, so that an acquire whose answer was lost is repeated and answered with the
+    /// same locks. Dropping the future ends, in the background, what may have been granted.
     ///
     /// # Errors
-    /// [`RemoteError::Refused`] where the server says no: 423 with who is in the way, and for how long. Others where nobody knows what
-    /// became of it after all [attempts](Self::attempts); then too it is ended in the background.
+    /// [`RemoteError::Refused`] where the server says no: 423 with who is in the way, and for how long. Others where
+    /// nobody knows what became of it after all [attempts](Self::attempts); then too it is ended in the background.
     ///
     /// # Panics
     /// Outside of a tokio runtime with timers.
@@ -175,7 +176,7 @@ impl RemoteLocks {
     }
 
     /// Ends a lock, or sees to it that its token is never granted. One that is gone is as good as ended.
-    pub(super) async fn end(&self, name: &Name) -> Result<(), RemoteError> {
+    pub(super) async fn end(&self, name: &Name, attempts: u32) -> Result<(), RemoteError> {
         for attempt in 0.. {
             let ask = Ask::new(Method::DELETE, self.uri_of(&name.resource)?).with(name.token);
             let error = match self.ask(ask, self.answer_within).await {
@@ -194,7 +195,7 @@ impl RemoteLocks {
                 }
                 Err(error) => error,
             };
-            if attempt + 1 >= self.attempts {
+            if attempt + 1 >= attempts {
                 return Err(error);
             }
             self.pause(attempt, &error).await;
@@ -213,7 +214,7 @@ impl RemoteLocks {
         runtime.spawn(async move {
             let end = async {
                 for name in &names {
-                    _ = locks.end(name).await;
+                    _ = locks.end(name, u32::MAX).await;
                 }
             };
             _ = tokio::time::timeout_at(until, end).await;

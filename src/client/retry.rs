@@ -30,23 +30,23 @@ const SPREAD: Duration = Duration::from_millis(250);
 /// # What is tried again
 ///
 /// - 423, and 409 `write_in_progress`: nothing was done, so any method is safe to repeat.
-/// - Never a 412: what the request relied on is gone (`lock_lost`), and no pause brings it back. Nor anything else: a 503 may
-///   come after a write that is half done, and an error of the service says nothing of what was done.
+/// - Never a 412: what the request relied on is gone (`lock_lost`), and no pause brings it back. Nor anything else: a
+///   503 may come after a write that is half done, and an error of the service says nothing of what was done.
 /// - A lock whose end nobody knows (endless, or the server does not say) and a `frozen` resource only with
 ///   [`probe_every`](Self::probe_every).
 ///
 /// # When
 ///
-/// After what [`Refused::free_in`] or the header `Retry-After` says, and up to a quarter more, so that those who were turned away
-/// together do not come back together; at most after the [cap](Self::cap), as many locks go early; and no sooner than
-/// after 100 ms, twice that the next time, up to 5 s. A pause that would not end within the [patience](Self::patience) is not begun: the
-/// refusal is the answer then.
+/// After what [`Refused::free_in`] or the header `Retry-After` says, and up to a quarter more, so that those who were
+/// turned away together do not come back together; at most after the [cap](Self::cap), as many locks go early; and no
+/// sooner than after 100 ms, twice that the next time, up to 5 s. A pause that would not end within the
+/// [patience](Self::patience) is not begun: the refusal is the answer then.
 ///
 /// # The request is cloned
 ///
-/// So its body must be a `Clone`: bytes, not a stream. Bytes that were on their way when the refusal came are sent again. A server
-/// that refuses without reading the body may close the connection under a client that still writes; that is an error of the
-/// service and not tried again. `Expect: 100-continue` avoids it.
+/// So its body must be a `Clone`: bytes, not a stream. Bytes that were on their way when the refusal came are sent
+/// again. A server that refuses without reading the body may close the connection under a client that still writes;
+/// that is an error of the service and not tried again. `Expect: 100-continue` avoids it.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct RetryLocked {
@@ -92,8 +92,8 @@ impl RetryLocked {
         self
     }
 
-    /// Tries again after that, too, where no end is known: the resource is frozen, the lock is endless, or the server does not
-    /// say until when it lasts.
+    /// Tries again after that, too, where no end is known: the resource is frozen, the lock is endless, or the server
+    /// does not say until when it lasts.
     pub fn probe_every(mut self, span: Duration) -> Self {
         self.probe = Some(span.min(EVER));
         self

@@ -88,8 +88,8 @@ impl LockTerms {
         self
     }
 
-    /// How long it lives from each refresh, in whole seconds, rounded up. The server may give less. The guard survives an outage
-    /// that is shorter than what is left of it.
+    /// How long it lives from each refresh, in whole seconds, rounded up. The server may give less. The guard survives
+    /// an outage that is shorter than what is left of it.
     pub fn lifetime(mut self, span: Duration) -> Self {
         self.life = Some(Life::For(whole_seconds(span)));
         self

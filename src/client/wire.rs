@@ -177,8 +177,8 @@ pub(super) fn refreshed(life: Option<Life>, answer: Result<Answer, RemoteError>)
     if says_gone(&refused) { Refreshed::Gone(refused) } else { Refreshed::Failed(RemoteError::Refused(refused)) }
 }
 
-/// How long a lock lives, at the least. What the server says is rounded up, so a second of it may be missing, except where it
-/// gave what was asked for.
+/// How long a lock lives, at the least. What the server says is rounded up, so a second of it may be missing, except
+/// where it gave what was asked for.
 pub(super) fn remaining(lock: &Value, asked: Option<Life>) -> Option<Remaining> {
     Some(match Left::read(lock)? {
         Left::Endless => None,

@@ -48,7 +48,7 @@ async fn a_lock_is_kept_alive_as_long_as_its_guard_lives_and_ends_with_it() {
         (Some("export"), Some("run 7"), Some(&Principal::new("ann")))
     );
     assert_eq!(Some(lock.id()), guard.lock().lock_id);
-    assert_eq!(line.count("PATCH"), 89, "thrice a minute");
+    assert!((88..=92).contains(&line.count("PATCH")), "thrice a minute, not {}", line.count("PATCH"));
     drop(guard);
     settle().await;
     assert!(!server.is_locked("/docs/7").await);
@@ -244,6 +244,16 @@ async fn release_is_idempotent_and_what_it_cannot_do_is_done_behind() {
     settle().await;
     assert!(!server.is_locked("/docs/7").await, "ended behind");
 
+    // Nobody is there when it is dropped, and for a while after that.
+    let guard = line.locks().acquire(a_minute("/docs/7")).await.unwrap();
+    line.all(Fate::Cut);
+    drop(guard);
+    sleep(30 * SECOND).await;
+    assert!(server.is_locked("/docs/7").await);
+    line.all(Fate::Passes);
+    sleep(6 * SECOND).await;
+    assert!(!server.is_locked("/docs/7").await, "it was tried until somebody was there");
+
     // The future is dropped half way.
     let guard = line.locks().acquire(a_minute("/docs/7").and_on("/docs/8")).await.unwrap();
     line.next([Fate::Passes, Fate::AnswerHangs]);
@@ -354,7 +364,7 @@ async fn what_the_server_clamps_is_reckoned_with() {
     let server = Server::new();
     let guard = server.line("ann").locks().acquire(LockTerms::exclusive("/a").lifetime(7_200 * SECOND)).await.unwrap();
     let left = guard.deadline().unwrap() - Instant::now();
-    assert!(left <= 3_600 * SECOND && left >= 3_598 * SECOND, "{left:?}");
+    assert!(left < 3_600 * SECOND && left > 3_590 * SECOND, "{left:?}");
     sleep(3_700 * SECOND).await;
     guard.checkpoint().unwrap();
 }

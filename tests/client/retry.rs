@@ -20,7 +20,8 @@ use crate::{
     support::{SECOND, Text, request},
 };
 
-/// Sends a request to somebody who answers these in turn, the last one for ever; the status in the end, and when each try was made.
+/// Sends a request to somebody who answers these in turn, the last one for ever; the status in the end, and when each
+/// try was made.
 async fn tries(policy: RetryLocked, answers: impl IntoIterator<Item = Response<Text>>) -> (u16, Vec<Duration>) {
     let answers = Arc::new(Mutex::new(answers.into_iter().collect::<VecDeque<_>>()));
     let times = Arc::new(Mutex::new(Vec::new()));

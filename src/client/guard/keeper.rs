@@ -1,7 +1,8 @@
 //! `Keeper`: the task that keeps the locks of a guard alive.
 //!
-//! A lock is refreshed at a third of what it has to live. Where nobody answers it is asked again with growing pauses, until what was
-//! left by our own reckoning is over: that counts from before a request was sent, so it never ends after the lock.
+//! A lock is refreshed at a third of what it has to live. Where nobody answers it is asked again with growing pauses,
+//! until what was left by our own reckoning is over: that counts from before a request was sent, so it never ends after
+//! the lock.
 
 use std::{
     future::Future,
