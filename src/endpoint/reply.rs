@@ -10,7 +10,7 @@ use crate::{
     lock::{Lock, LockId, LockToken},
     locks::{Caller, LockView, Locks, Refusal, RefusalCode},
     request::RequestView,
-    respond::{ResponseBody, render},
+    respond::{Format, ResponseBody, render_as},
 };
 
 /// What a holder is shown of a lock, with what only a holder is told.
@@ -77,7 +77,7 @@ pub(super) fn unstored(mut response: Response<EndpointBody>) -> Response<Endpoin
 pub(super) fn refused(locks: &Locks, refusal: Refusal, request: &Parts) -> Response<EndpointBody> {
     let mut refusal = locks.signed(refusal);
     locks.answered_with(Some(RequestView::from_parts(request)), &mut refusal);
-    let mut response = render(&refusal, request);
+    let mut response = render_as(&refusal, Format::wanted(&request.headers));
     if refusal.code() == RefusalCode::UnsupportedMediaType {
         // RFC 9110 section 15.5.16.
         response.headers_mut().insert(header::ACCEPT, HeaderValue::from_static("application/json"));

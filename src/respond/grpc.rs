@@ -2,7 +2,7 @@
 //!
 //! A call of `application/grpc` that is refused gets a *trailers-only* answer, as the gRPC protocol over HTTP/2 has it:
 //! HTTP status 200, no body, and in the one block of headers `grpc-status`, `grpc-message` and `grpc-status-details-bin`.
-//! Other requests to the same server get problem documents as ever. The status for a lock in the way is
+//! Other requests to the same server get problem documents as ever, also those that say `application/grpc` and are no POST. The status for a lock in the way is
 //! `FAILED_PRECONDITION`, that of other refusals as in [`GrpcCode::of`]; [`LocksBuilder::grpc_codes`] changes it.
 //!
 //! # Which resources a call writes

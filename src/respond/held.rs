@@ -39,7 +39,7 @@ impl<ReqBody, ResBody, R: Respond<ReqBody, ResBody>> Respond<ReqBody, ResBody> f
     }
 
     fn pass(&self, response: Response<ResBody>, permit: Option<Permit>) -> Response<Self::Body> {
-        let protocol = Format::of_protocol(response.headers());
+        let protocol = Format::of_answer(response.headers());
         self.inner.pass(response, None).map(|body| HeldBody { protocol, ..HeldBody::new(body, permit) })
     }
 }

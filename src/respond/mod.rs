@@ -19,9 +19,9 @@ pub(crate) use self::body::in_one;
 #[cfg_attr(docsrs, doc(cfg(feature = "grpc")))]
 pub use self::grpc::GrpcStatus;
 pub(crate) use self::negotiate::{outcome, prefers_events};
-pub(crate) use self::responder::render;
+pub(crate) use self::responder::render_as;
 #[cfg(any(feature = "webdav", feature = "batch"))]
-pub(crate) use self::responder::{render_as, written};
+pub(crate) use self::responder::written;
 pub use self::{
     body::ResponseBody,
     held::{HeldBody, LeaseLapsed, UntilBodyEnds},

@@ -1,7 +1,9 @@
 //! `Format`: which form of an answer a client prefers (RFC 9110 section 12.5.1).
 
-use http::{HeaderMap, Response, StatusCode, header};
+use http::{HeaderMap, Method, Response, StatusCode, header};
 use mediatype::{MediaType, MediaTypeList, Name, ReadParams};
+
+use crate::request::RequestView;
 
 /// The forms of a refusal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -25,30 +27,41 @@ pub enum Format {
 
 impl Format {
     /// The form that a client with these headers prefers; [`Format::Problem`] where it accepts none of ours, for a
-    /// refusal in the wrong form is better than none. A gRPC call, known by its `Content-Type`, is answered as one.
+    /// refusal in the wrong form is better than none.
     #[must_use]
     pub fn wanted(headers: &HeaderMap) -> Self {
-        #[cfg(feature = "grpc")]
-        if super::grpc::is_grpc(headers) {
-            return Self::Grpc;
-        }
         Self::wanted_of(&[Self::Problem, Self::Json, Self::Html, Self::Text], headers)
     }
 
-    /// The form that the protocol of a request or of an answer asks for, whatever else is preferred: cheap enough to be asked of
-    /// every write.
+    /// The form in which a request is refused: that of its protocol, where it has one, else what it [prefers](Self::wanted).
+    #[must_use]
+    pub fn of(request: RequestView<'_>) -> Self {
+        match Self::of_protocol(request.method, request.headers) {
+            Self::Problem => Self::wanted(request.headers),
+            format => format,
+        }
+    }
+
+    /// The form that the protocol of a request asks for, whatever else is preferred; [`Format::Problem`] where it asks for none.
+    /// Cheap enough to be asked of every write.
     #[inline]
-    pub(crate) fn of_protocol(headers: &HeaderMap) -> Self {
+    pub(crate) fn of_protocol(method: &Method, headers: &HeaderMap) -> Self {
         #[cfg(feature = "grpc")]
-        if super::grpc::is_grpc(headers) {
+        // Whoever sends something else than a POST looks at the status of HTTP, and would take 200 for a success.
+        if *method == Method::POST && super::grpc::is_grpc(headers) {
             return Self::Grpc;
         }
         #[cfg(not(feature = "grpc"))]
-        let _none = headers;
+        let _none = (method, headers);
         Self::Problem
     }
 
-    /// The same for a WebDAV caller: XML, unless the client prefers one of the others.
+    /// The form that the protocol of an answer asks for.
+    pub(crate) fn of_answer(headers: &HeaderMap) -> Self {
+        Self::of_protocol(&Method::POST, headers)
+    }
+
+    /// The same as [`Format::wanted`] for a WebDAV caller: XML, unless the client prefers one of the others.
     #[cfg(feature = "webdav")]
     pub(crate) fn wanted_in_dav(headers: &HeaderMap) -> Self {
         Self::wanted_of(&[Self::Xml, Self::Problem, Self::Json, Self::Html, Self::Text], headers)

@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderValue, Request, Response, header, request::Parts};
 use http_body::Body;
 
 use super::{Format, Problem, ResponseBody, html};
-use crate::{locks::Refusal, store::Permit};
+use crate::{locks::Refusal, request::RequestView, store::Permit};
 
 /// Makes the responses of a layer. Two forms are enough for most: [`Problems`], and a closure given to
 /// [`LockLayer::respond_with`](crate::LockLayer::respond_with).
@@ -157,8 +157,8 @@ async fn read_away<B: Body>(body: B, limit: u64) {
 }
 
 /// The response of a refusal, in the form that the client prefers.
-pub(crate) fn render<B>(refusal: &Refusal, request: &Parts) -> Response<ResponseBody<B>> {
-    render_as(refusal, Format::wanted(&request.headers))
+fn render<B>(refusal: &Refusal, request: &Parts) -> Response<ResponseBody<B>> {
+    render_as(refusal, Format::of(RequestView::from_parts(request)))
 }
 
 /// The response of a refusal in one form.

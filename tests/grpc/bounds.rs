@@ -2,7 +2,10 @@
 
 use tonic::Code;
 use tonic_types::StatusExt;
-use tower_lock::{LockLayer, LockRequest, MemoryStore, Owner};
+use tower_lock::{
+    LockLayer, LockRequest, MemoryStore, Owner, ResourceKey,
+    request::{Resolved, Role},
+};
 
 use crate::{
     kit::{World, call, documents_of, plain, refused, text},
@@ -15,19 +18,25 @@ const MOST: usize = 8 * 1024;
 
 #[tokio::test]
 async fn a_refusal_over_many_locks_with_long_texts_is_cut_and_says_so() {
-    let locks = documents_of(MemoryStore::new()).endpoint_url(format!("/{}", "x".repeat(9_000))).build();
+    let path = |number: i32| format!("/docs/7/{}/{number}", "ü".repeat(3_000));
+    let locks = documents_of(MemoryStore::new()).endpoint_url(format!("/{}", "x".repeat(9_000)));
+    // A call that writes them all.
+    let locks = locks.keys_fn(move |ask| match ask.role {
+        Role::Target => Ok(Resolved::keys((0..150).map(|number| ResourceKey::from_canonical(path(number))))),
+        _ => ResourceKey::parse(ask.path).map(Resolved::key),
+    });
+    let locks = locks.build();
     for number in 0..150 {
         let reason = if number % 2 == 0 { "é%\n".repeat(1_000) } else { "日本".repeat(800) };
-        let path = format!("/docs/7/{}/{number}", "ü".repeat(3_000));
         let owner = Owner::id("ann").named("ß".repeat(1_000));
         drop(
-            locks.acquire(LockRequest::exclusive(path.as_str()).principal("ann").owner(owner).reason(reason)).await.unwrap(),
+            locks.acquire(LockRequest::exclusive(path(number)).principal("ann").owner(owner).reason(reason)).await.unwrap(),
         );
     }
     let answer = plain("");
     let mut service = LockLayer::new(locks.clone()).layer(answer);
-    let delete = support::with(request("DELETE", "/docs/7"), "content-type", "application/grpc");
-    let answer = support::send(&mut service, delete).await;
+    let call_all = support::with(request("POST", "/docs/7"), "content-type", "application/grpc");
+    let answer = support::send(&mut service, call_all).await;
     assert_eq!(answer.header("grpc-status"), Some("9"));
     // As HTTP/2 counts (RFC 9113 section 6.5.2).
     let size: usize = answer.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 32).sum();

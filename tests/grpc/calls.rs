@@ -5,7 +5,9 @@ use std::time::Duration;
 use futures_util::stream;
 use tonic::Code;
 use tower::Layer;
-use tower_lock::{LockLayer, LockRequest, MemoryStore, RequestView, ResourceKey, request::Preferences, store::ManualClock};
+use tower_lock::{
+    LockEndpoint, LockLayer, LockRequest, MemoryStore, RequestView, ResourceKey, request::Preferences, store::ManualClock,
+};
 
 use crate::{
     kit::{ERASE, GET, SAVE, World, call, documents_of, holding, plain, refused, text, with},
@@ -183,15 +185,17 @@ async fn what_is_no_grpc_call_gets_a_problem_document_as_ever() {
     drop(locks.acquire(LockRequest::exclusive("/docs/7")).await.unwrap());
     let answer = plain("");
     let mut service = LockLayer::new(locks).layer(answer);
-    for (content_type, grpc) in [
-        ("application/grpc", true),
-        ("application/grpc+proto", true),
-        ("application/grpc+json", true),
-        ("application/grpc-web+proto", false),
-        ("application/json", false),
+    for (method, content_type, grpc) in [
+        ("POST", "application/grpc", true),
+        ("POST", "application/grpc+proto", true),
+        ("POST", "application/grpc+json", true),
+        ("POST", "application/grpc-web+proto", false),
+        ("POST", "application/json", false),
+        // An upload of what somebody calls so: its client looks at the status of HTTP.
+        ("PUT", "application/grpc", false),
     ] {
-        let put = support::with(request("PUT", "/docs/7"), "content-type", content_type);
-        let answer = support::send(&mut service, put).await;
+        let write = support::with(request(method, "/docs/7"), "content-type", content_type);
+        let answer = support::send(&mut service, write).await;
         if grpc {
             assert_eq!((answer.status.as_u16(), answer.header("content-type")), (200, Some("application/grpc")));
             assert_eq!((answer.header("grpc-status"), answer.body.len()), (Some("9"), 0));
@@ -201,4 +205,12 @@ async fn what_is_no_grpc_call_gets_a_problem_document_as_ever() {
         }
         assert_eq!(answer.extensions.get::<tower_lock::Refusal>().map(|refusal| refusal.status().as_u16()), Some(423));
     }
+}
+
+#[tokio::test]
+async fn the_endpoint_speaks_http_to_everybody() {
+    let locks = documents_of(MemoryStore::new()).build();
+    let post = support::with(request("POST", "/"), "content-type", "application/grpc");
+    let answer = support::send(&mut LockEndpoint::new(locks), post).await;
+    assert_eq!((answer.status.as_u16(), answer.code().as_str()), (400, "bad_request"));
 }
