@@ -6,7 +6,7 @@
 //! When it is ready it prints the curl lines that show the whole story, and what to tell git.
 //!
 //! Nothing in here is the crate's own protocol. `locking.rs` speaks the one of Git LFS, over a few functions of [`Locks`]:
-//! `acquire_for`, `inspect` and `list`, `release_for` and `break_for`. What had to be decided:
+//! `acquire_for`, `inspect` and `list`, `release_for` and `break_for`, and `check_for` for pushes. What had to be decided:
 //!
 //! - **Who holds a lock** is the user alone ([`HolderProof::Principal`]): git-lfs knows no token. Whoever can sign in as ann
 //!   holds what ann holds, on all of her machines.

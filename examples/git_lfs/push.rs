@@ -18,8 +18,11 @@ use crate::{
     paths,
 };
 
-/// How many paths one push may change, as far as they are looked at one by one.
+/// How many paths one push may change, where they are looked at one by one.
 const MOST: usize = 10_000;
+
+/// How many of them one check is about, as many as [`Limits::items`](tower_lock::Limits) allows.
+const AT_ONCE: usize = 1_000;
 
 /// 200 when `paths`, with a NUL after each, may be pushed by the caller; 409 with a line for each that may not. Where the
 /// locks cannot be asked nothing may.
@@ -37,15 +40,16 @@ pub(crate) async fn check(
     if paths.len() > MOST {
         return Err((StatusCode::PAYLOAD_TOO_LARGE, format!("At most {MOST} paths at once.\n")));
     }
-    for path in paths {
-        // A path is octets to git. What is not UTF-8 cannot have been locked, for JSON has no words for it.
-        let Ok(path) = std::str::from_utf8(path) else { continue };
-        let key = paths::key(path, caller.namespace()).map_err(refused)?;
-        // Those of the application on a whole folder too, if there are any.
-        let found = locks.inspect(&caller, &key).await.map_err(|refusal| refused(refusal.into()))?;
-        for lock in found.iter().filter(|lock| !lock.mine) {
-            blocked.push_str(&told(lock));
-            blocked.push('\n');
+    // A path is octets to git. What is not UTF-8 cannot have been locked, for JSON has no words for it.
+    let paths = paths.into_iter().filter_map(|path| std::str::from_utf8(path).ok());
+    let keys: Vec<_> = paths.map(|path| paths::key(path, caller.namespace())).collect::<Result<_, _>>().map_err(refused)?;
+    for some in keys.chunks(AT_ONCE) {
+        // Those of the application on a whole folder are found too, if there are any.
+        for checked in locks.check_for(&caller, some).await.map_err(|refusal| refused(refusal.into()))? {
+            for lock in checked.locks.iter().filter(|lock| !lock.mine) {
+                blocked.push_str(&told(lock));
+                blocked.push('\n');
+            }
         }
     }
     if blocked.is_empty() { Ok("") } else { Err((StatusCode::CONFLICT, blocked)) }

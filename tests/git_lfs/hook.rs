@@ -22,6 +22,8 @@ fn the_hook_is_told_every_path_that_somebody_else_has_locked() {
     assert_eq!(ann.may_push(&["a b.bin", "ä%.bin"]).status, 200);
     assert_eq!(ann.may_push(&["c.bin"]).status, 409);
     assert_eq!(Client::new(&server, "music", "ben").may_push(&["a b.bin"]).status, 200);
+    let many: Vec<String> = (0..3_000).map(|number| number.to_string()).chain(["ä%.bin".to_owned()]).collect();
+    assert_eq!(ben.may_push(&many.iter().map(String::as_str).collect::<Vec<_>>()).status, 409, "it is the last of many");
     let many: Vec<String> = (0..10_001).map(|number| number.to_string()).collect();
     assert_eq!(ben.may_push(&many.iter().map(String::as_str).collect::<Vec<_>>()).status, 413);
 }
@@ -80,6 +82,17 @@ fn a_repository_that_asks_takes_no_push_of_what_somebody_else_has_locked() {
 
     // Who holds it, what it does not touch, a branch of what is known, and one that goes.
     push("ann", &["HEAD:main"]).expect("ann has locked it");
+    // A merge brings that to another branch, and is no change of his who merges. One that throws it away is.
+    let merged = |strategy: &str| {
+        git.run("ben", &["checkout", "--quiet", "--detach", "main~1"]);
+        git.commit("ben", "topic.bin", "first");
+        git.run("ben", &["merge", "--quiet", "--no-edit", &format!("--strategy={strategy}"), "main"]);
+    };
+    merged("ours");
+    refused(&["HEAD:main"], "ä.txt");
+    merged("ort");
+    push("ben", &["HEAD:refs/heads/topic"]).expect("what is new in it is free");
+    git.run("ben", &["checkout", "--quiet", "main"]);
     git.commit("ben", "free.bin", "first");
     push("ben", &["HEAD:main"]).expect("nobody has locked this");
     push("ben", &["HEAD~1:refs/heads/old"]).expect("nothing of this is new");

@@ -89,6 +89,23 @@ fn a_lock_is_granted_shown_refused_and_ended(store: &str) {
     assert_eq!(ann.list("").locks(), (vec![], None));
 }
 
+/// They have no end, so they outlast the server too, and their holders still hold them.
+#[cfg(feature = "redb")]
+#[test]
+fn locks_outlast_a_server_that_keeps_them_in_a_file() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let store = format!("redb:{}", folder.path().join("locks.redb").display());
+    let first = server(&store);
+    let id = Client::new(&first, "paint", "ann").locked("art/cover.psd");
+    let before = Client::new(&first, "paint", "ben").list("").locks();
+    drop(first);
+    let second = server(&store);
+    let [ann, ben] = ["ann", "ben"].map(|user| Client::new(&second, "paint", user));
+    assert_eq!(ben.list("").locks(), before);
+    ben.unlock(&id, false).failure(403);
+    assert_eq!(ann.unlock(&id, false).status, 200);
+}
+
 fn a_list_is_read_page_by_page_without_a_gap(store: &str) {
     let server = server(store);
     let [ann, ben] = ["ann", "ben"].map(|user| Client::new(&server, "paint", user));
