@@ -2,7 +2,7 @@
 
 use std::{fs, os::unix::fs::PermissionsExt};
 
-use super::kit::{Client, Git, server};
+use super::kit::{Client, Git, left_out, server};
 
 #[test]
 fn the_hook_is_told_every_path_that_somebody_else_has_locked() {
@@ -33,7 +33,7 @@ fn a_repository_that_asks_takes_no_push_of_what_somebody_else_has_locked() {
     let server = server("memory:");
     let Some(git) = Git::found(&server) else { return };
     if !git.command(".").args(["-c", "alias.curl=!curl", "curl", "--version"]).output().is_ok_and(|it| it.status.success()) {
-        return eprintln!("left out: the hook of git_lfs, which needs curl");
+        return left_out("the hook of git_lfs is not tried; to have it: apt-get install curl");
     }
     let ann = Client::new(&server, "paint", "ann");
     git.clone("ben");

@@ -144,6 +144,11 @@ pub(crate) fn in_query(text: &str) -> String {
     percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
 }
 
+/// Says so past the test harness, which keeps what is printed by tests that pass.
+pub(crate) fn left_out(what: &str) {
+    writeln!(std::io::stderr(), "left out: {what}").expect("somebody may read it");
+}
+
 /// Git and git-lfs in a folder of their own, which know nothing of this machine's settings.
 pub(crate) struct Git {
     folder: tempfile::TempDir,
@@ -157,9 +162,7 @@ impl Git {
         let git = Self { folder, address: server.address().to_owned() };
         let version = git.command(".").args(["lfs", "version"]).output();
         if !version.is_ok_and(|output| output.status.success()) {
-            // Past the test harness, which keeps what is printed by tests that pass.
-            let message = "left out: the real git lfs is not tried; to have it: apt-get install git git-lfs";
-            writeln!(std::io::stderr(), "{message}").expect("somebody may read it");
+            left_out("the real git lfs is not tried; to have it: apt-get install git git-lfs");
             return None;
         }
         git.run(".", &["lfs", "install", "--skip-repo"]);
