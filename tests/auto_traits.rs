@@ -121,6 +121,14 @@ type Response = middleware::ResponseFuture<Inner, Text, respond::Problems>;
 
 assert_impl_all!(Service<Inner>: Send, Sync, Unpin, Clone);
 assert_impl_all!(Response: Send);
+#[cfg(feature = "grpc")]
+mod grpc {
+    use super::*;
+
+    assert_impl_all!(respond::GrpcStatus: Send, Sync, Unpin, UnwindSafe, Clone, std::fmt::Debug);
+    assert_impl_all!(locks::GrpcCode: Send, Sync, Unpin, UnwindSafe, Copy, std::hash::Hash, std::fmt::Debug);
+}
+
 #[cfg(feature = "webdav")]
 mod webdav {
     use super::*;

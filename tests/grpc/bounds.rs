@@ -1,9 +1,11 @@
 //! However many locks are in the way, and whatever is written on them, a refusal fits into the metadata that clients take.
 
+use std::time::Duration;
+
 use tonic::Code;
 use tonic_types::StatusExt;
 use tower_lock::{
-    LockLayer, LockRequest, MemoryStore, Owner, ResourceKey,
+    Caller, KeyRules, LockLayer, LockRequest, MemoryStore, Owner, Principal, ResourceKey,
     request::{Resolved, Role},
 };
 
@@ -50,6 +52,35 @@ async fn a_refusal_over_many_locks_with_long_texts_is_cut_and_says_so() {
     assert!((1..100).contains(&told), "{told}");
     assert!(details.help().is_none(), "half a link leads nowhere");
     assert!(status.message().ends_with('…') && info.metadata["reason"].ends_with('…'), "{status:?}");
+}
+
+#[tokio::test]
+async fn a_lost_lock_with_long_texts_beside_one_in_the_way_fits_as_well() {
+    let path = format!("/docs/{}", "ü".repeat(3_000));
+    let url = format!("/{}", "x".repeat(250));
+    let locks = documents_of(MemoryStore::new()).endpoint_url(url).keys_by(KeyRules::new()).build();
+    let granted = locks.acquire(LockRequest::exclusive(path.as_str()).principal("ann")).await.unwrap();
+    let ben = Principal::new("ß".repeat(1_000));
+    let breaker = Caller::application(Some(ben.clone()));
+    let reason = "日本%".repeat(1_000);
+    drop(locks.break_for(&breaker, granted.lock().id().into(), &reason, Duration::ZERO).await.unwrap());
+    let owner = Owner::id("ben").named("ß".repeat(1_000));
+    let next = LockRequest::exclusive(path.as_str()).principal(ben).owner(owner).reason(reason);
+    drop(locks.acquire(next).await.unwrap());
+
+    let mut service = LockLayer::new(locks).layer(plain(""));
+    let uri = ResourceKey::from_canonical(path.as_str());
+    let save = support::with(request("POST", &uri.uri()), "content-type", "application/grpc");
+    let save = support::holding(support::with(save, "x-user", "ann"), granted.token());
+    let answer = support::send(&mut service, save).await;
+    let size: usize = answer.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 32).sum();
+    assert!(size < MOST, "{size}");
+    let status = tonic::Status::from_header_map(&answer.headers).expect("a status");
+    assert_eq!(status.code(), Code::Aborted);
+    let details = status.check_error_details().expect("whole details");
+    assert_eq!(details.error_info().unwrap().metadata["lost_cause"], "broken");
+    assert_eq!(details.precondition_failure().unwrap().violations[0].r#type, "LOCK_LOST");
+    assert_eq!(details.help().unwrap().links.len(), 1);
 }
 
 #[tokio::test]
