@@ -73,8 +73,9 @@ struct Members<'a> {
 }
 
 impl ResponsesBatch {
-    /// Bulk writes that are sent to these paths, as the layer gets them. A segment in braces stands for any:
-    /// `/collections/{name}/bulk`. Spellings that some server takes for the same path count as it.
+    /// Bulk writes that are sent to these paths, as the layer gets them: without what a router outside strips. A segment in
+    /// braces stands for any: `/collections/{name}/bulk`. Spellings that some server takes for the same path count as it. A
+    /// bulk write to a path that is not named here goes by the locks of its items.
     #[must_use]
     pub fn at<'p>(places: impl IntoIterator<Item = &'p str>) -> Self {
         Self {

@@ -18,12 +18,23 @@ use crate::{
     request::RequestView,
 };
 
+/// Where Vault takes bulk writes, also where a router outside has stripped what comes first: a bulk write that is not known for
+/// one would go by the locks of its records.
+const PLACES: [&str; 6] = [
+    "/api/{version}/vobjects/{object}",
+    "/api/{version}/objects/{object}",
+    "/{version}/vobjects/{object}",
+    "/{version}/objects/{object}",
+    "/vobjects/{object}",
+    "/objects/{object}",
+];
+
 type RecordOf = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
 
 /// Bulk writes of records in the form of Veeva Vault: `PUT /api/v23.2/vobjects/capa__c` with a JSON array of records.
 ///
-/// POST, PUT, PATCH and DELETE of `/api/{version}/vobjects/{object}` and of `/api/{version}/objects/{object}`
-/// ([`VaultBatch::at`] for others). Each record is an object that names itself by `id`. It is locked as what it is alone,
+/// POST, PUT, PATCH and DELETE of `/api/{version}/vobjects/{object}` and of `/api/{version}/objects/{object}`, also where a
+/// router outside has stripped `/api` or the version from them ([`VaultBatch::at`] for others). Each record is an object that names itself by `id`. It is locked as what it is alone,
 /// `…/{object}/{id}`: the member of the collection that the request is sent to. A record without an `id` is one to be made in
 /// a POST, and nothing that could be locked; else it is 400.
 ///
@@ -85,7 +96,7 @@ impl VaultBatch {
     #[must_use]
     pub fn new() -> Self {
         Self {
-            places: ["/api/{version}/vobjects/{object}", "/api/{version}/objects/{object}"].map(Place::new).into(),
+            places: PLACES.map(Place::new).into(),
             types: ["application/json".to_owned()],
             error_type: Cow::Borrowed("RECORD_LOCKED"),
             most: 500,
@@ -93,8 +104,9 @@ impl VaultBatch {
         }
     }
 
-    /// Bulk writes are sent to these paths instead, as the layer gets them. A segment in braces stands for any:
-    /// `/api/{version}/records/{object}`. Spellings that some server takes for the same path count as it.
+    /// Bulk writes are sent to these paths instead, as the layer gets them: without what a router outside strips. A segment in
+    /// braces stands for any: `/api/{version}/records/{object}`. Spellings that some server takes for the same path count as
+    /// it. A bulk write to a path that is not named here goes by the locks of its records.
     #[must_use]
     pub fn at<'p>(mut self, places: impl IntoIterator<Item = &'p str>) -> Self {
         self.places = places.into_iter().map(Place::new).collect();

@@ -263,16 +263,21 @@ async fn several_paths_to_a_record_are_one_where_the_resolver_says_so() {
 
 #[tokio::test]
 async fn a_prefix_that_a_router_strips_is_no_way_round() {
-    let locks =
-        crate::support::locks_of_users(MemoryStore::new()).keys_by(tower_lock::KeyRules::new().prefix("/vault")).build();
-    let inner = axum::Router::new()
-        .route("/api/{version}/objects/{object}", axum::routing::any(async || "done"))
-        .layer(BatchLayer::new(locks.clone(), VaultBatch::new()));
-    let mut app = axum::Router::new().nest("/vault", inner);
-    lock_for(&locks, "qa", &format!("/vault{CAPA}/V1"), LockScope::Exclusive).await;
-    let target = format!("/vault{CAPA}");
-    assert_eq!(crate::support::send(&mut app, bulk("job", "PUT", &target, &records([1]))).await.status, 423);
-    assert_eq!(crate::support::send(&mut app, bulk("job", "PUT", &target, &records([2]))).await.status, 200);
+    for (prefix, rest) in
+        [("/vault", "/api/v23.2/objects"), ("/vault/api", "/v23.2/objects"), ("/vault/api/v23.2", "/objects")]
+    {
+        let keys = tower_lock::KeyRules::new().prefix(prefix);
+        let locks = crate::support::locks_of_users(MemoryStore::new()).keys_by(keys).build();
+        let inner = axum::Router::new()
+            .route(&format!("{rest}/{{object}}"), axum::routing::any(async || "done"))
+            .layer(BatchLayer::new(locks.clone(), VaultBatch::new()));
+        let mut app = axum::Router::new().nest(prefix, inner);
+        lock_for(&locks, "qa", &format!("/vault{CAPA}/V1"), LockScope::Exclusive).await;
+        let target = format!("/vault{CAPA}");
+        let mut write = async |id| crate::support::send(&mut app, bulk("job", "PUT", &target, &records([id]))).await;
+        assert_eq!(write(1).await.status, 423, "{prefix}");
+        assert_eq!(write(2).await.status, 200, "{prefix}");
+    }
 }
 
 #[tokio::test]
