@@ -26,7 +26,7 @@ async fn a_check_tells_of_each_resource_what_a_get_tells_of_it() {
     let site = Site::new();
     site.held_as("ann", "/a", r#"{"reason": "secret", "timeout": 60}"#).await;
     site.held_as("ann", "/b", r#"{"depth": "0", "timeout": 90}"#).await;
-    site.held_as("bob", "/c", r#"{"scope": "shared"}"#).await;
+    site.held_as("bob", "/c", r#"{"scope": "shared", "timeout": 60}"#).await;
     site.held_as("ann", "/c", r#"{"scope": "shared"}"#).await;
     let resources = ["/a", "/free", "/a/b/c", "/b", "/b/c", "/c", "/"];
     for user in ["ann", "bob", "eve"] {
