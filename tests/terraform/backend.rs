@@ -1,6 +1,12 @@
 //! The protocol, request by request, on every store.
 
-use std::{collections::BTreeSet, thread};
+use std::{
+    collections::BTreeSet,
+    io::Write,
+    net::TcpStream,
+    thread,
+    time::{Duration, Instant},
+};
 
 use base64::prelude::{BASE64_STANDARD, Engine};
 use md5::{Digest, Md5};
@@ -230,6 +236,69 @@ fn of_those_who_lock_at_once_one_has_it(store: &str) {
         assert_eq!(backend.lock("ann", state, id).status, 200);
         assert_eq!(backend.unlock("ann", state, id).status, 200);
     }
+}
+
+#[test]
+fn who_writes_a_state_lives_on() {
+    let backend = Backend::over("memory:");
+    assert_eq!(backend.lock("ann", "demo", "one").status, 200);
+    let ends =
+        || backend.ask("ann", "GET", "/locks/state/demo", "").json()["locks"][0]["expires_at"].as_str().map(str::to_owned);
+    let (first, start) = (ends().expect("it ends"), Instant::now());
+    while ends().as_ref() == Some(&first) {
+        assert!(start.elapsed() < Duration::from_secs(60), "a write does not renew its lock");
+        assert_eq!(backend.lock("ann", "demo", "one").status, 200, "which a repeat leaves as it is");
+        assert_eq!(backend.save("ann", "demo", "one", "{}").status, 200);
+    }
+    assert!(ends() > Some(first));
+}
+
+/// An upload of `{}` under a lock, of which one byte has still to come.
+fn upload(backend: &Backend, state: &str, id: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(backend.address()).expect("it listens");
+    let head = format!(
+        "POST /state/{state}?ID={id} HTTP/1.1\r\nHost: a\r\nAuthorization: Basic YW5uOng=\r\nContent-Length: 2\r\n\r\n{{"
+    );
+    stream.write_all(head.as_bytes()).expect("it reads");
+    // It is under way as soon as the lock says so.
+    let in_use = || backend.ask("ann", "GET", &format!("/locks/state/{state}"), "").json()["locks"][0]["in_use"] == true;
+    let start = Instant::now();
+    while !in_use() {
+        assert!(start.elapsed() < Duration::from_secs(60), "the upload does not begin");
+    }
+    stream
+}
+
+#[test]
+fn nobody_locks_over_an_upload_under_way_of_somebody_whose_lock_was_broken() {
+    let backend = &Backend::over("memory:");
+    for state in ["short", "long"] {
+        assert_eq!(backend.lock("ann", state, "one").status, 200);
+    }
+    let (mut short, mut long) = (upload(backend, "short", "one"), upload(backend, "long", "one"));
+    for state in ["short", "long"] {
+        assert_eq!(backend.force_unlock("admin", state).status, 200);
+    }
+    thread::scope(|scope| {
+        // One that does not end in time: Terraform is told something that it can print, and asks again if it has time.
+        scope.spawn(|| {
+            let refused = backend.lock("ben", "long", "two");
+            refused.refusal(409, "write_in_progress");
+            assert_eq!(refused.holder(), "write_in_progress");
+            assert_eq!(backend.saved("long"), None);
+        });
+        // One that does is seen by whoever has the lock then.
+        let patient = scope.spawn(|| (backend.lock("ben", "short", "two").status, backend.saved("short")));
+        let waits = || backend.ask("ann", "GET", "/locks/state/short", "").json()["locks"][0]["state"] == "pending";
+        while !patient.is_finished() && !waits() {
+            thread::yield_now();
+        }
+        assert_eq!(backend.saved("short"), None);
+        short.write_all(b"}").expect("it reads");
+        assert_eq!(patient.join().expect("no panic"), (200, Some("{}".to_owned())));
+    });
+    long.write_all(b"}").expect("it reads");
+    backend.save("ann", "short", "one", "{\"late\":1}").refusal(412, "lock_lost");
 }
 
 #[test]
