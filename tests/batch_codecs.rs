@@ -3,6 +3,8 @@
 
 #[path = "batch_codecs/kit.rs"]
 mod kit;
+#[path = "batch_codecs/oracle.rs"]
+mod oracle;
 #[path = "batch_codecs/random.rs"]
 mod random;
 #[path = "batch_codecs/reading.rs"]

@@ -71,12 +71,13 @@ fn body() -> impl Strategy<Value = String> {
         "grace",
         "x",
     ]);
-    let actions = select(vec!["release", "break", "transfer", "claim"]).prop_map(|action| format!("\"{action}\""));
+    let actions = select(vec!["release", "break", "transfer", "claim", "check"]).prop_map(|action| format!("\"{action}\""));
     let act = (actions, value(), value(), proptest::option::of(value())).prop_map(|(action, reason, to, id)| {
         let id = id.map(|id| format!(", \"lock_id\": {id}")).unwrap_or_default();
         match &*action {
             "\"break\"" => format!("{{\"action\": {action}, \"reason\": {reason}, \"grace\": {to}{id}}}"),
             "\"transfer\"" => format!("{{\"action\": {action}, \"reason\": {reason}, \"to\": {to}{id}}}"),
+            "\"check\"" => format!("{{\"action\": {action}, \"resources\": [{reason}, {to}]}}"),
             "\"claim\"" => format!("{{\"action\": {action}, \"timeout\": {to}{id}}}"),
             _ => format!("{{\"action\": {action}, \"token\": {to}}}"),
         }
