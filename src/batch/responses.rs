@@ -51,6 +51,7 @@ pub struct ResponsesBatch {
     collection: Option<String>,
     ids_in: String,
     urls_in: Option<String>,
+    urls_below: String,
     methods_in: Option<String>,
     after_in: String,
     after: After,
@@ -86,6 +87,7 @@ impl ResponsesBatch {
             collection: None,
             ids_in: "id".to_owned(),
             urls_in: None,
+            urls_below: String::new(),
             methods_in: None,
             after_in: "dependsOn".to_owned(),
             after: After::Names,
@@ -123,10 +125,21 @@ impl ResponsesBatch {
     }
 
     /// Items name what they change by the URL in this member, a path that starts with a slash and names its resource in
-    /// full. Their `id` is then what the client calls them, and nothing else.
+    /// full, as refusals do. Their `id` is then what the client calls them, and nothing else. Where the service takes the
+    /// path for one below a root of its own, say so with [`ResponsesBatch::urls_below`]: the items would go by their locks.
     #[must_use]
     pub fn urls_in(mut self, member: impl Into<String>) -> Self {
         self.urls_in = Some(member.into());
+        self
+    }
+
+    /// The URLs of items are below this path: with `/v1.0`, `/docs/7` is `/v1.0/docs/7`.
+    #[must_use]
+    pub fn urls_below(mut self, root: &str) -> Self {
+        self.urls_below = root.trim_end_matches('/').to_owned();
+        if !self.urls_below.is_empty() && !self.urls_below.starts_with('/') {
+            self.urls_below.insert(0, '/');
+        }
         self
     }
 
@@ -198,7 +211,7 @@ impl ResponsesBatch {
             let name = members.id.map(json::word).transpose().map_err(|fault| fault.within(&self.ids_in))?;
             let path = members.url.ok_or_else(|| Fault::new("it is missing")).and_then(path);
             let path = path.map_err(|fault| fault.within(urls))?;
-            return Ok(named(change(deed, path), name));
+            return Ok(named(change(deed, format!("{}{path}", self.urls_below)), name));
         }
         let id = members.id.map(json::id).transpose().map_err(|fault| fault.within(&self.ids_in))?;
         let item = match (&id, deed) {

@@ -97,6 +97,15 @@ fn items_may_name_a_url_and_a_method() {
 }
 
 #[test]
+fn urls_may_be_below_a_root_of_the_service() {
+    let body = r#"{"requests":[{"method":"PUT","url":"/docs/1"}]}"#;
+    for (root, path) in [("/v1.0", "/v1.0/docs/1"), ("v1.0/", "/v1.0/docs/1"), ("/", "/docs/1"), ("", "/docs/1")] {
+        let items = read(&requests().urls_below(root), &bulk("POST", "/records"), body).unwrap();
+        assert_eq!(items, [Item::write_or_create(path)], "{root}");
+    }
+}
+
+#[test]
 fn an_item_depends_on_those_that_it_names() {
     let item = |id: &str| Item::write_or_create(id).named(id);
     let read_as = |body: &str| read(&plain(), &bulk("PUT", "/records"), body);
