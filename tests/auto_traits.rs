@@ -129,6 +129,25 @@ mod grpc {
     assert_impl_all!(locks::GrpcCode: Send, Sync, Unpin, UnwindSafe, Copy, std::hash::Hash, std::fmt::Debug);
 }
 
+#[cfg(feature = "batch")]
+mod batch {
+    use super::*;
+    use tower_lock::batch::{
+        BatchCodec, BatchFuture, BatchLayer, BatchService, Item, RequestBody, ResponsesBatch, Unmergeable, VaultBatch,
+        Verdicts,
+    };
+
+    type Handler =
+        tower::util::BoxCloneSyncService<http::Request<RequestBody<Text>>, http::Response<Text>, std::convert::Infallible>;
+    type Passed = middleware::ResponseFuture<Handler, RequestBody<Text>, respond::Problems>;
+
+    data!(Item, Unmergeable);
+    shared!(Verdicts, ResponsesBatch, VaultBatch, BatchLayer<VaultBatch>, BatchService<Handler, VaultBatch>);
+    assert_impl_all!(BatchService<Handler, VaultBatch>: Clone);
+    assert_impl_all!(BatchFuture<Passed>: Send, std::fmt::Debug);
+    assert_obj_safe!(BatchCodec);
+}
+
 #[cfg(feature = "webdav")]
 mod webdav {
     use super::*;

@@ -19,6 +19,12 @@ use crate::{
 /// How often the store is asked about one bulk write at most. Two are enough unless locks are granted in between.
 const QUESTIONS: usize = 6;
 
+/// How many resources all items may change, for each that may be sent.
+const TARGETS: usize = 4;
+
+/// On how many others all items may depend, for each that may be sent.
+const DEPENDENCIES: usize = 16;
+
 /// A bulk write, as far as locks have to do with it.
 pub(crate) struct BulkWrite<'r> {
     locks: Locks,
@@ -71,7 +77,7 @@ pub(crate) struct RefusedWhole {
 
 impl<'r> BulkWrite<'r> {
     /// The bulk write that `request` is, without its items. What it is sent to is written, also by a DELETE: that removes
-    /// items, not what they are members of.
+    /// items, not what they are members of. A `Destination` is what the method makes of it.
     pub(crate) fn of(locks: &Locks, request: RequestView<'r>, demand: Demand) -> Result<Self, Refusal> {
         let caller = locks.caller(&request)?;
         let namespace = caller.namespace().map(|namespace| Cow::Owned(namespace.to_owned()));
@@ -80,12 +86,14 @@ impl<'r> BulkWrite<'r> {
             [target] => Some(target.key.clone().into_owned()),
             _ => None,
         };
-        let own = targets.iter().map(|target| Target {
+        let owned = |target: &Target<'_>, effect| Target {
             key: target.key.clone().into_owned(),
-            effect: Effect::Write,
+            effect,
             membership: target.membership,
-        });
-        let own = own.collect();
+        };
+        let sent_to = targets.of_target().iter().map(|target| owned(target, Effect::Write));
+        let destination = targets.of_destination().iter().map(|target| owned(target, target.effect));
+        let own = sent_to.chain(destination).collect();
         let conditions = locks.conditions(request, namespace.as_ref())?;
         Ok(Self { locks: locks.clone(), request, caller, conditions, demand, own, below, items: Vec::new() })
     }
@@ -102,7 +110,10 @@ impl<'r> BulkWrite<'r> {
 
     /// One more item, that is not to be done without those at the positions `after`.
     pub(crate) fn add(&mut self, after: &[usize]) {
-        self.items.push(BulkItem { after: after.to_vec(), ..BulkItem::default() });
+        let mut after = after.to_vec();
+        after.sort_unstable();
+        after.dedup();
+        self.items.push(BulkItem { after, ..BulkItem::default() });
     }
 
     /// The last item has this `effect` on what `path` names.
@@ -132,15 +143,15 @@ impl<'r> BulkWrite<'r> {
             let missing = item.after.iter().find(|at| **at >= count).copied().unwrap_or(count);
             return Err(Refusal::bad_request(format!("Item {at} depends on item {missing}, which there is not.")));
         }
-        let limit = self.most_targets();
-        if self.items.iter().map(|item| item.targets.len()).sum::<usize>() > limit {
-            return Err(RequestError::TooMany { what: "resources in one bulk write", limit }.into());
+        let (resources, dependencies) =
+            self.items.iter().fold((0, 0), |(sum, after), item| (sum + item.targets.len(), after + item.after.len()));
+        let most = self.locks.limits().items;
+        let too_many = |what, limit| Err(RequestError::TooMany { what, limit }.into());
+        match (most.saturating_mul(TARGETS), most.saturating_mul(DEPENDENCIES)) {
+            (limit, _) if resources > limit => too_many("resources in one bulk write", limit),
+            (_, limit) if dependencies > limit => too_many("dependencies in one bulk write", limit),
+            _ => Ok(()),
         }
-        Ok(())
-    }
-
-    fn most_targets(&self) -> usize {
-        self.locks.limits().items.saturating_mul(4)
     }
 
     /// Decides, and registers what may be done.

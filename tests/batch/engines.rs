@@ -8,7 +8,7 @@ use tower_layer::Layer;
 use tower_lock::{BatchLayer, Depth, Limits, LockRequest, LockScope, LockStore, MemoryStore, batch::RequestBody};
 
 use crate::{
-    records::{Records, Seen, answering, bulk, ids, saving, tagged},
+    records::{Records, Seen, answering, bulk, bulk_to, ids, saving, tagged},
     support::{Call, ProbeError, Rigged, Text, by, lock, lock_for, locks_of_users, probe, send, with},
 };
 
@@ -29,6 +29,12 @@ async fn bulk_writes_are_guarded_item_by_item(store: Arc<dyn LockStore>) {
     _ = locks.acquire(LockRequest::shared("/records/5").principal("ben")).await.unwrap();
     lock(&locks, "/records/7", Depth::Zero).await;
 
+    // As many as are taken at once.
+    let many: Vec<String> = (1_000..2_000).map(|id| id.to_string()).collect();
+    let many = bulk_to("/others", &ids(many.iter().map(String::as_str)));
+    assert_eq!(send(&mut saving(&BatchLayer::new(locks.clone(), Records), &Seen::default()), many).await.status, 200);
+    let asked = store.calls(Call::Admit);
+
     // Everything is named, and nothing is registered.
     let seen = Seen::default();
     let whole = BatchLayer::new(locks.clone(), Records);
@@ -37,7 +43,7 @@ async fn bulk_writes_are_guarded_item_by_item(store: Arc<dyn LockStore>) {
     let held = format!("</records/1> (<{}>) ({tokens})", mine[0].urn());
     let ask = |records| by(with(bulk(records), "if", &held), "ann");
     let refused = send(&mut saving(&whole, &seen), ask(&all)).await;
-    assert_eq!((refused.status.as_u16(), store.calls(Call::Admit)), (423, 1), "{}", refused.text());
+    assert_eq!((refused.status.as_u16(), store.calls(Call::Admit)), (423, asked + 1), "{}", refused.text());
     let items: Vec<u64> =
         refused.json()["items"].as_array().unwrap().iter().map(|item| item["index"].as_u64().unwrap()).collect();
     let expected: Vec<u64> = (0..200).filter(|at| at % 20 == 0 || [5, 7].contains(at)).collect();
@@ -46,7 +52,7 @@ async fn bulk_writes_are_guarded_item_by_item(store: Arc<dyn LockStore>) {
     // The others are done, in two questions.
     let some = whole.clone().forward_unlocked();
     let merged = send(&mut saving(&some, &seen), ask(&all)).await;
-    assert_eq!((merged.status.as_u16(), store.calls(Call::Admit), seen.all()[0].len()), (200, 3, 200 - 12));
+    assert_eq!((merged.status.as_u16(), store.calls(Call::Admit), seen.all()[0].len()), (200, asked + 3, 200 - 12));
     for at in 0..200u64 {
         let refused = expected.contains(&at).then_some("locked");
         assert_eq!(merged.json()[at as usize]["refused"].as_str(), refused, "{at}");

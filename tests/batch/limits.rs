@@ -194,6 +194,18 @@ async fn bodies_that_are_too_long_break_off_or_never_end() {
 }
 
 #[tokio::test]
+async fn items_that_all_depend_on_all_are_refused() {
+    let locks = hub(Rigged::new(MemoryStore::new()));
+    let mut service = saving(&BatchLayer::new(locks, Records), &Seen::default());
+    for (dependencies, status) in [(16, 200), (17, 400)] {
+        let after: Vec<usize> = (0..dependencies).collect();
+        let twice: Vec<usize> = after.iter().chain(&after).copied().collect();
+        let records: Value = (0..1_000).map(|at| json!({ "id": at.to_string(), "after": twice })).collect();
+        assert_eq!(send(&mut service, bulk(&records)).await.status, status, "{dependencies}");
+    }
+}
+
+#[tokio::test]
 async fn items_that_change_a_great_deal_each_are_refused() {
     let locks = locks_of_users(MemoryStore::new())
         .keys_fn(|ask| {
