@@ -25,8 +25,9 @@ use crate::{locks::Refusal, request::RequestView, respond::Problem};
 /// [another](ResponsesBatch::members_of), or by a [URL](ResponsesBatch::urls_in). What it does with that is said by the method of the
 /// request, or by [its own](ResponsesBatch::methods_in). An item of a POST without an `id` makes a resource that has none yet.
 ///
-/// An item may name others in `dependsOn`, one or a list: where one of those is refused, so is it, with 424. The `body` of
-/// a refused one is the problem document that a request with this item alone would have been answered with. A success of the service
+/// An item may name others in `dependsOn`, one or a list: where one of those is refused, so is it, with 424. Items that have the same
+/// `atomicityGroup` are done all or none, and may be named by that. The `body` of a refused one is the problem document that
+/// a request with this item alone would have been answered with; its `id` is a text, also where the item has a number. A success of the service
 /// must have as many `responses` as the items that it was sent; its status is kept.
 ///
 /// # What is refused
@@ -40,8 +41,7 @@ use crate::{locks::Refusal, request::RequestView, respond::Problem};
 ///
 /// # What it cannot know
 ///
-/// Header fields that stand in an item are not looked at: neither lock tokens nor conditions, nor another method. Nor are
-/// groups of items that are done all or none: where one of them is refused, the service sees the rest of its group.
+/// Header fields that stand in an item are not looked at: neither lock tokens nor conditions, nor another method.
 #[derive(Clone, Debug)]
 pub struct ResponsesBatch {
     places: Vec<Place>,
@@ -55,6 +55,7 @@ pub struct ResponsesBatch {
     methods_in: Option<String>,
     after_in: String,
     after: After,
+    groups_in: String,
     most: usize,
 }
 
@@ -71,6 +72,13 @@ struct Members<'a> {
     url: Option<&'a RawValue>,
     method: Option<&'a RawValue>,
     after: Option<&'a RawValue>,
+    group: Option<&'a RawValue>,
+}
+
+/// With which others an item stands or falls, as it says itself.
+struct Ties<'a> {
+    after: Vec<Cow<'a, str>>,
+    group: Option<Cow<'a, str>>,
 }
 
 impl ResponsesBatch {
@@ -91,6 +99,7 @@ impl ResponsesBatch {
             methods_in: None,
             after_in: "dependsOn".to_owned(),
             after: After::Names,
+            groups_in: "atomicityGroup".to_owned(),
             most: 1_000,
         }
     }
@@ -166,6 +175,13 @@ impl ResponsesBatch {
         self
     }
 
+    /// Items that have the same value in this member are done all or none; `atomicityGroup` unless said.
+    #[must_use]
+    pub fn groups_in(mut self, member: impl Into<String>) -> Self {
+        self.groups_in = member.into();
+        self
+    }
+
     /// Bodies of this type are read as well, beside `application/json`: `application/vnd.bulk+json`.
     #[must_use]
     pub fn media_type(mut self, media_type: impl Into<String>) -> Self {
@@ -189,9 +205,9 @@ impl ResponsesBatch {
         let ids = &*self.ids_in;
         // A member that is not read stands here under a name that was asked for before, so nothing is found for it.
         let (urls, methods) = (self.urls_in.as_deref().unwrap_or(ids), self.methods_in.as_deref().unwrap_or(ids));
-        let found = json::members(item, [ids, &self.after_in, urls, methods])?;
-        let [id, after, url, method] = found.map(json::present);
-        Ok(Members { id, url, method, after })
+        let found = json::members(item, [ids, &self.after_in, &self.groups_in, urls, methods])?;
+        let [id, after, group, url, method] = found.map(json::present);
+        Ok(Members { id, url, method, after, group })
     }
 
     fn item(&self, members: &Members<'_>, of_request: Deed) -> Result<Item, Fault> {
@@ -231,6 +247,11 @@ impl ResponsesBatch {
         Ok(named(item, id))
     }
 
+    fn ties<'a>(&self, members: &Members<'a>) -> Result<Ties<'a>, Fault> {
+        let group = members.group.map(json::word).transpose().map_err(|fault| fault.within(&self.groups_in))?;
+        Ok(Ties { after: self.others(members.after)?, group })
+    }
+
     /// The words that an item names others by.
     fn others<'a>(&self, after: Option<&'a RawValue>) -> Result<Vec<Cow<'a, str>>, Fault> {
         let Some(after) = after else { return Ok(Vec::new()) };
@@ -243,46 +264,54 @@ impl ResponsesBatch {
     }
 
     /// The positions of the items that each of them depends on.
-    fn dependencies(&self, items: &[Item], others: &[Vec<Cow<'_, str>>]) -> Result<Vec<Vec<usize>>, Fault> {
-        let mut by_name: HashMap<&str, Option<usize>> = HashMap::new();
-        if self.after == After::Names {
-            for (at, item) in items.iter().enumerate() {
-                if let Some(name) = item.name() {
-                    // Two of one name: nobody knows which is meant.
-                    by_name.entry(name).and_modify(|at| *at = None).or_insert(Some(at));
-                }
+    fn dependencies(&self, items: &[Item], ties: &[Ties<'_>]) -> Result<Vec<Vec<usize>>, Fault> {
+        let mut first_of: HashMap<&str, usize> = HashMap::new();
+        for (at, tie) in ties.iter().enumerate() {
+            if let Some(group) = &tie.group {
+                first_of.entry(group).or_insert(at);
             }
         }
-        let position = |other: &str| match self.after {
-            After::Names => match by_name.get(other) {
+        // Who depends on a group depends on all of it, and so on its first. Two of one name: nobody knows which is meant.
+        let mut by_name: HashMap<&str, Option<usize>> = first_of.iter().map(|(group, at)| (*group, Some(*at))).collect();
+        for (at, name) in items.iter().enumerate().filter_map(|(at, item)| Some((at, item.name()?))) {
+            by_name.entry(name).and_modify(|at| *at = None).or_insert(Some(at));
+        }
+        let position = |other: &Cow<'_, str>| match self.after {
+            After::Names => match by_name.get(&**other) {
                 Some(Some(at)) => Ok(*at),
-                Some(None) => Err("several items have this name"),
-                None => Err("no item has this name"),
+                Some(None) => Err("several have this name"),
+                None => Err("none has this name"),
             },
-            After::Positions => other.parse().ok().filter(|at| *at < items.len()).ok_or("there is no item at this position"),
+            After::Positions => position(other).filter(|at| *at < items.len()).ok_or("there is no item at this position"),
         };
-        let all = |(at, others): (usize, &Vec<Cow<'_, str>>)| {
-            let mut positions = others
-                .iter()
-                .map(|other| position(other))
-                .collect::<Result<Vec<usize>, _>>()
-                .map_err(|why| Fault::new(why).within(&self.after_in).within(format_args!("item {at}")))?;
+        let mut all = Vec::with_capacity(ties.len());
+        for (at, tie) in ties.iter().enumerate() {
+            let positions = tie.after.iter().map(position).collect::<Result<Vec<usize>, _>>();
+            all.push(positions.map_err(|why| Fault::new(why).within(&self.after_in).within(format_args!("item {at}")))?);
+        }
+        // All of a group or none: each depends on the first, and that on each.
+        for (at, tie) in ties.iter().enumerate() {
+            if let Some(first) = tie.group.as_ref().map(|group| first_of[&**group]).filter(|first| *first != at) {
+                all[at].push(first);
+                all[first].push(at);
+            }
+        }
+        for positions in &mut all {
             positions.sort_unstable();
             positions.dedup();
-            Ok(positions)
-        };
-        others.iter().enumerate().map(all).collect()
+        }
+        Ok(all)
     }
 
     /// An item with the positions that it depends on as they are among those that are kept.
     fn moved(&self, item: &str, kept: &[usize]) -> Result<String, Fault> {
         let raw = json::root(item)?;
         let Some(after) = self.members(raw)?.after else { return Ok(item.to_owned()) };
-        let position = |other: Cow<'_, str>| {
-            let place = other.parse().ok().and_then(|at: usize| kept.binary_search(&at).ok());
+        let moved = |other: Cow<'_, str>| {
+            let place = position(&other).and_then(|at| kept.binary_search(&at).ok());
             place.ok_or_else(|| Fault::new("it depends on an item that is not kept").within(&self.after_in))
         };
-        let positions = self.others(Some(after))?.into_iter().map(position).collect::<Result<Vec<usize>, _>>()?;
+        let positions = self.others(Some(after))?.into_iter().map(moved).collect::<Result<Vec<usize>, _>>()?;
         let span = json::span(item, after.get());
         let positions = match &positions[..] {
             [only] if !after.get().starts_with('[') => only.to_string(),
@@ -314,14 +343,14 @@ impl BatchCodec for ResponsesBatch {
         let deed = Deed::of(request)?;
         expect_json(request.headers, &self.types)?;
         let array = self.array(body)?;
-        let (mut items, mut others) = (Vec::with_capacity(array.each.len()), Vec::with_capacity(array.each.len()));
+        let (mut items, mut ties) = (Vec::with_capacity(array.each.len()), Vec::with_capacity(array.each.len()));
         for (at, item) in array.each.iter().enumerate() {
-            let read = self.members(item).and_then(|members| Ok((self.item(&members, deed)?, self.others(members.after)?)));
-            let (item, after) = read.map_err(|fault| fault.within(format_args!("item {at}")))?;
+            let read = self.members(item).and_then(|members| Ok((self.item(&members, deed)?, self.ties(&members)?)));
+            let (item, tie) = read.map_err(|fault| fault.within(format_args!("item {at}")))?;
             items.push(item);
-            others.push(after);
+            ties.push(tie);
         }
-        let dependencies = self.dependencies(&items, &others)?;
+        let dependencies = self.dependencies(&items, &ties)?;
         let depending = |(item, after): (Item, Vec<usize>)| after.into_iter().fold(item, Item::after);
         Ok(items.into_iter().zip(dependencies).map(depending).collect())
     }
@@ -394,6 +423,11 @@ fn change(deed: Option<Deed>, path: String) -> Item {
         Some(Deed::Create | Deed::Update) => Item::write_or_create(path),
         Some(Deed::Delete) => Item::unlink(path),
     }
+}
+
+/// A position, written as numbers are.
+fn position(text: &str) -> Option<usize> {
+    text.parse().ok().filter(|position: &usize| position.to_string() == text)
 }
 
 /// The path that a URL is: as in a request target, of this host, without a query.

@@ -133,6 +133,38 @@ fn an_item_depends_on_those_that_it_names() {
 }
 
 #[test]
+fn items_of_a_group_depend_on_each_other() {
+    let item = |id: &str| Item::write_or_create(id).named(id);
+    let read_as = |body: &str| read(&plain(), &bulk("PUT", "/records"), body);
+    let body = r#"[{"id":"a","atomicityGroup":"g"},{"id":"b"},{"id":"c","atomicityGroup":"g","dependsOn":"b"},
+        {"id":"d","dependsOn":"g"},{"id":"e","atomicityGroup":"g"},{"id":"f","atomicityGroup":7},{"id":"h","atomicityGroup":null}]"#;
+    assert_eq!(
+        read_as(body).unwrap(),
+        [
+            item("a").after(2).after(4),
+            item("b"),
+            item("c").after(0).after(1),
+            item("d").after(0),
+            item("e").after(0),
+            item("f"),
+            item("h"),
+        ]
+    );
+    for body in [
+        r#"[{"id":"a","atomicityGroup":["g"]}]"#,
+        r#"[{"id":"a","atomicityGroup":"g","atomicityGroup":"h"}]"#,
+        r#"[{"id":"a","atomicitygroup":"g"}]"#,
+        r#"[{"id":"g"},{"id":"b","atomicityGroup":"g"},{"id":"c","dependsOn":"g"}]"#,
+    ] {
+        assert_eq!(refused(&plain(), &bulk("PUT", "/records"), body).0, 400, "{body}");
+    }
+    let other = plain().groups_in("together");
+    let items =
+        read(&other, &bulk("PUT", "/records"), r#"[{"id":"a","together":1},{"id":"b","together":"1","atomicityGroup":[]}]"#);
+    assert_eq!(items.unwrap(), [item("a").after(1), item("b").after(0)]);
+}
+
+#[test]
 fn positions_are_written_anew_where_items_are_taken_out() {
     let codec = plain().depends_on_positions_in("after");
     let put = bulk("PUT", "/records");
@@ -147,6 +179,8 @@ fn positions_are_written_anew_where_items_are_taken_out() {
         r#"[{"id":"a","after":-1}]"#,
         r#"[{"id":"a","after":"a"}]"#,
         r#"[{"id":"a","after":0.0}]"#,
+        r#"[{"id":"a","after":"+0"}]"#,
+        r#"[{"id":"a","after":"00"}]"#,
     ] {
         assert_eq!(refused(&codec, &put, body).0, 400, "{body}");
     }

@@ -325,6 +325,18 @@ async fn what_depends_on_a_refused_item_is_424_however_far_away() {
 }
 
 #[tokio::test]
+async fn of_a_group_all_are_done_or_none() {
+    let site = Site::new(|locks| BatchLayer::new(locks, ResponsesBatch::at(["/records"])).forward_unlocked());
+    lock_for(&site.locks, "qa", "/records/b", LockScope::Exclusive).await;
+    let grouped = |id: &str, group: &str| json!({"id": id, "atomicityGroup": group});
+    let body = json!([grouped("a", "g"), grouped("x", "h"), grouped("b", "g"), grouped("c", "g"), grouped("y", "h")]);
+    let answer = site.bulk("job", "PUT", "/records", &body).await.json();
+    let statuses: Vec<&Value> = answer["responses"].as_array().unwrap().iter().map(|result| &result["status"]).collect();
+    assert_eq!(statuses, [424, 204, 423, 424, 204]);
+    assert_eq!(site.seen(), [(Method::PUT, vec![json!("x"), json!("y")])]);
+}
+
+#[tokio::test]
 async fn an_answer_that_cannot_be_merged_says_what_was_refused() {
     let locks = crate::support::locks_of_users(MemoryStore::new()).build();
     let mut app = axum::Router::new()
