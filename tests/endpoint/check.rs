@@ -1,11 +1,11 @@
 //! `{"action": "check"}`: which of many resources are locked, without trying a write.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tower_lock::{
     Access, Action, AuthorizeAsk, Authorizer, Caller, DefaultAuthorizer, Depth, KeyRules, Limits, LockEndpoint, LockKind,
-    LockRequest, LockStore, Locks, MemoryStore, Principal, ResourceKey,
+    LockRequest, Locks, MemoryStore, Principal, ResourceKey,
 };
 
 use crate::{
@@ -280,7 +280,7 @@ async fn code_may_check_as_itself_and_on_behalf_of_others() {
 
 /// Five hundred resources of a real engine, of which every tenth is locked.
 #[cfg(all(unix, any(feature = "redis", feature = "postgres")))]
-async fn checked_on(store: Arc<dyn LockStore>) {
+async fn checked_on(store: impl tower_lock::LockStore) {
     let locks = Locks::new(store);
     let paths: Vec<String> = (0..500).map(|at| format!("/records/{at}")).collect();
     for batch in paths.iter().step_by(10).collect::<Vec<_>>().chunks(25) {
@@ -302,7 +302,7 @@ async fn checked_on(store: Arc<dyn LockStore>) {
 async fn five_hundred_resources_are_checked_in_redis() {
     let name = uuid::Uuid::new_v4().to_string();
     let url = crate::support::engines::RedisServer::shared().url();
-    checked_on(Arc::new(tower_lock::store::RedisStore::builder(&url).namespace(&name).build().unwrap())).await;
+    checked_on(tower_lock::store::RedisStore::builder(&url).namespace(&name).build().unwrap()).await;
 }
 
 #[cfg(all(unix, feature = "postgres"))]
@@ -312,5 +312,5 @@ async fn five_hundred_resources_are_checked_in_postgres() {
     let url = crate::support::engines::PostgresServer::shared().url();
     let store = tower_lock::store::PostgresStore::builder(&url).namespace(&name).build().unwrap();
     store.migrate().await.expect("the schema is made");
-    checked_on(Arc::new(store)).await;
+    checked_on(store).await;
 }
