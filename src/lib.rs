@@ -90,6 +90,8 @@
 //! - **Keep.** A [`LockGuard`] refreshes its locks, and tells when one is lost. Over HTTP a write can renew or end its own lock
 //!   ([`LockLayer::renew_on_write`], [`LockLayer::release_on_success`], `Prefer: lock=renew`).
 //! - **Know.** [`LocksBuilder::on_activity`] hears of all of it, [`Locks::stats`] counts.
+//! - **From the other end.** The feature `client` has what a caller needs: refusals read, a tower retry policy that goes by
+//!   them, and a guard for locks held over HTTP. The example `client` uses all three.
 //!
 //! # Guarantees
 //!

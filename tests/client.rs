@@ -9,6 +9,8 @@ mod kit;
 mod line;
 #[path = "client/outages.rs"]
 mod outages;
+#[path = "client/program.rs"]
+mod program;
 #[path = "client/read.rs"]
 mod read;
 #[path = "client/retry.rs"]
