@@ -95,7 +95,7 @@ impl<'a> Array<'a> {
     /// The array `value`, which stands in `text`.
     pub(super) fn at(text: &'a str, value: &'a RawValue, most: usize) -> Result<Self, Fault> {
         let mut reader = serde_json::Deserializer::from_str(value.get());
-        let each = Elements { most }.deserialize(&mut reader).map_err(|error| Fault::not_json(&error))?;
+        let each = Elements { most, of: Of::Objects }.deserialize(&mut reader).map_err(|error| Fault::not_json(&error))?;
         match each {
             Some(each) => Ok(Self { text, span: span(text, value.get()), each }),
             None => Err(Fault { why: format!("there are more than {most} items"), kind: Kind::TooMany }),
@@ -117,6 +117,16 @@ impl<'a> Array<'a> {
     }
 }
 
+/// A value, or those of a list of at most so many.
+pub(super) fn one_or_several(value: &RawValue, most: usize) -> Result<Vec<&RawValue>, Fault> {
+    if !value.get().starts_with('[') {
+        return Ok(vec![value]);
+    }
+    let mut reader = serde_json::Deserializer::from_str(value.get());
+    let each = Elements { most, of: Of::Anything }.deserialize(&mut reader).map_err(|error| Fault::not_json(&error))?;
+    each.ok_or_else(|| Fault::new(format!("it has more than {most} values")))
+}
+
 /// Where in `text` the part of it stands that is `part`.
 pub(super) fn span(text: &str, part: &str) -> Range<usize> {
     let start = part.as_ptr().addr() - text.as_ptr().addr();
@@ -126,6 +136,14 @@ pub(super) fn span(text: &str, part: &str) -> Range<usize> {
 /// Reads the elements of an array; none where there are more than `most`.
 struct Elements {
     most: usize,
+    of: Of,
+}
+
+/// What an array may be made of.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Of {
+    Objects,
+    Anything,
 }
 
 impl<'de> DeserializeSeed<'de> for Elements {
@@ -140,13 +158,16 @@ impl<'de> Visitor<'de> for Elements {
     type Value = Option<Vec<&'de RawValue>>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an array of objects")
+        f.write_str(match self.of {
+            Of::Objects => "an array of objects",
+            Of::Anything => "an array",
+        })
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut array: A) -> Result<Self::Value, A::Error> {
         let mut each = Vec::new();
         while let Some(element) = array.next_element::<&'de RawValue>()? {
-            if !element.get().starts_with('{') {
+            if self.of == Of::Objects && !element.get().starts_with('{') {
                 return Err(de::Error::custom(format_args!("item {}: expected an object", each.len())));
             }
             if each.len() < self.most {

@@ -255,12 +255,9 @@ impl ResponsesBatch {
     /// The words that an item names others by.
     fn others<'a>(&self, after: Option<&'a RawValue>) -> Result<Vec<Cow<'a, str>>, Fault> {
         let Some(after) = after else { return Ok(Vec::new()) };
-        let each = if after.get().starts_with('[') {
-            serde_json::from_str::<Vec<&RawValue>>(after.get()).map_err(|error| Fault::new(error.to_string()))?
-        } else {
-            vec![after]
-        };
-        each.into_iter().map(|other| json::word(other).map_err(|fault| fault.within(&self.after_in))).collect()
+        let within = |fault: Fault| fault.within(&self.after_in);
+        let each = json::one_or_several(after, self.most).map_err(within)?;
+        each.into_iter().map(|other| json::word(other).map_err(within)).collect()
     }
 
     /// The positions of the items that each of them depends on.

@@ -128,6 +128,9 @@ fn an_item_depends_on_those_that_it_names() {
     ] {
         assert_eq!(refused(&plain(), &bulk("PUT", "/records"), body).0, 400, "{body}");
     }
+    let many = |count: usize| format!(r#"[{{"id":"a","dependsOn":[{}]}}]"#, vec![r#""a""#; count].join(","));
+    assert_eq!(read_as(&many(1_000)).unwrap(), [item("a").after(0)]);
+    assert_eq!(refused(&plain(), &bulk("PUT", "/records"), many(1_001)).0, 400);
     let same = read_as(r#"[{"id":"a"},{"id":"a"},{"id":"b","dependsOn":[]}]"#).unwrap();
     assert_eq!(same, [item("a"), item("a"), item("b")], "a name twice is no fault unless somebody goes by it");
 }
