@@ -37,9 +37,11 @@
 //! # Ok(()) }
 //! ```
 //!
-//! A client that speaks other types is adapted around these layers. `reqwest::Client` is a service of its own requests,
-//! and both ways are conversions that reqwest has: `.map_response(http::Response::from)` and `.map_request(|request:
-//! http::Request<Bytes>| reqwest::Request::try_from(request).expect("a URL"))`.
+//! A client that speaks other types is adapted inside of these layers. `reqwest::Client` is a service of its own
+//! requests, and both ways are conversions that reqwest has: `.map_response(http::Response::from)`, and
+//! `.map_request(|request: http::Request<Bytes>| reqwest::Request::try_from(request).expect("a URL"))`. For
+//! [`RemoteLocks`], whose bodies are `Full<Bytes>`, it is
+//! `reqwest::Request::try_from(request.map(reqwest::Body::wrap))`.
 //!
 //! # Holding a lock
 //!

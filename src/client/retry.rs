@@ -35,6 +35,9 @@ const SPREAD: Duration = Duration::from_millis(250);
 /// - A lock whose end nobody knows (endless, or the server does not say) and a `frozen` resource only with
 ///   [`probe_every`](Self::probe_every).
 ///
+/// A lock of the caller's own is waited for as any other: it may be held elsewhere. Whoever holds it here sends its token
+/// ([`RemoteGuard::authorize`](super::RemoteGuard::authorize)), or waits for itself.
+///
 /// # When
 ///
 /// After what [`Refused::free_in`] or the header `Retry-After` says, and up to a quarter more, so that those who were
