@@ -361,8 +361,9 @@ impl Locks {
     ) -> Refusal {
         let locks: Vec<LockView> = blockers.iter().filter_map(|lock| self.view(caller, lock)).collect();
         let bare = locks.is_empty() && !blockers.is_empty();
-        // A lock code would tell that a freeze exists to somebody who may not see it.
-        let code = if bare && code == RefusalCode::Frozen { RefusalCode::Locked } else { code };
+        // The code would tell that a freeze exists to somebody who may not see it.
+        let seen = || locks.iter().any(|lock| lock.kind == LockKind::Freeze);
+        let code = if code == RefusalCode::Frozen && !seen() { RefusalCode::Locked } else { code };
         Refusal(Box::new(Parts {
             resource: resource.filter(|_| !bare).map(|key| key.path().to_owned()),
             locks,
