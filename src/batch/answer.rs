@@ -3,7 +3,7 @@
 use std::future::poll_fn;
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, HeaderName, HeaderValue, Response, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use http_body::{Body, Frame};
 use serde::Serialize;
 
@@ -92,6 +92,17 @@ fn with_items<B>(verdicts: &Verdicts, refusal: &Refusal, headers: &HeaderMap) ->
             written(refusal, format, body.into())
         }
         format => render_as(refusal, format),
+    }
+}
+
+/// Whether an answer of this status says that something was done, or sends the client to where it finds that, and has no body
+/// of its own to write refusals into. An error says that nothing was done; so do 307 and 308, after which all of it is sent
+/// again.
+pub(super) fn leaves_no_room(status: StatusCode) -> bool {
+    match status {
+        StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::PARTIAL_CONTENT => true,
+        StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT => false,
+        status => status.is_informational() || status.is_redirection(),
     }
 }
 

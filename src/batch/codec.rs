@@ -42,7 +42,9 @@ pub trait BatchCodec: Send + Sync + 'static {
     fn merge(&self, verdicts: &Verdicts, answer: Option<Response<Bytes>>) -> Result<Response<Bytes>, Unmergeable>;
 
     /// Which of the admitted items the service says it has done, by their positions in the request. The locks of those that
-    /// [unlink](Item::unlink) then end. Asked for a success (2xx) of the service alone, of which `answer` is the body.
+    /// [unlink](Item::unlink) then end. Asked for a success (2xx) of the service alone, of which `answer` is the body. Where
+    /// [everything was forwarded](super::BatchLayer::forward_all) the service was sent all items, and all are admitted here; what
+    /// is said of the refused ones is left out of account.
     fn done(&self, verdicts: &Verdicts, answer: &Response<Bytes>) -> Vec<usize>;
 
     /// The answer to a request that is refused as a whole because of some of its items; nothing for a problem document, which names

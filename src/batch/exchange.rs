@@ -243,6 +243,12 @@ impl<C: BatchCodec> Doing<'_, C> {
         }
         let permit = &self.admitted.permit;
         let response = handler.call_under(permit, request).await?.map_err(Stop::Failed)?;
+        if to_merge && answer::leaves_no_room(response.status()) {
+            let why =
+                format!("the service's answer is {}, in which there is no room for results", response.status().as_u16());
+            let response = self.unreadable(&why);
+            return Ok(self.finish(response, None).await);
+        }
         if !response.status().is_success() || !to_read {
             let done = response.status().is_success() && response.status() != StatusCode::ACCEPTED;
             return Ok(self.finish(response.map(ResponseBody::passed), done.then_some(Done::All)).await);
@@ -257,7 +263,7 @@ impl<C: BatchCodec> Doing<'_, C> {
             }
         };
         let done = (response.status() != StatusCode::ACCEPTED)
-            .then(|| Done::These(settings.codec.done(&self.verdicts, &response).into_iter().collect()));
+            .then(|| Done::These(settings.codec.done(&self.sent(), &response).into_iter().collect()));
         let response = if !to_merge {
             answer::unchanged(response, trailers)
         } else {
@@ -270,6 +276,14 @@ impl<C: BatchCodec> Doing<'_, C> {
             }
         };
         Ok(self.finish(response, done).await)
+    }
+
+    /// The verdicts as far as the service's answer goes by them: where it was sent everything, it says something of everything.
+    fn sent(&self) -> Verdicts {
+        match self.bulk.settings.mode {
+            Mode::ForwardAll => self.verdicts.without_refusals(),
+            Mode::RefuseWhole | Mode::ForwardUnlocked => self.verdicts.clone(),
+        }
     }
 
     /// The answer where that of the service cannot be passed on with the refusals in it.

@@ -52,7 +52,8 @@
 //! An item is refused when one of the resources that it changes is locked (423), or when it [depends](Item::after) on one
 //! that is refused (424). Each refusal names the holder, the end and the id of the locks in that item's way, as far as the
 //! caller may see them, and counts as one of its own for [`stats`](crate::Locks::stats) and the hook; a refusal of the
-//! whole counts once.
+//! whole counts once. That names every lock in the way, up to [`Limits::items`](crate::Limits::items) of them, and is
+//! `"truncated"` past that.
 //!
 //! In every mode the request is refused as a whole where a lock is on what it is sent to: the collection, and what is
 //! above that. That is a write of the collection's members as a POST or PUT of that path is, by a DELETE too: it removes
@@ -93,11 +94,12 @@
 //! | 415 | `unsupported_media_type` | a `Content-Encoding`, or a form that the codec does not read |
 //! | 423 | `locked`, `frozen` | refused as a whole |
 //! | 428 | `lock_required` | the layer [demands locks](crate::LockLayer::require_lock), and an item has none |
-//! | 500 | `unreadable_answer` | the service has answered 2xx with what the refusals cannot be written into: not in the codec's form, compressed, longer than [`answer_limit`](BatchLayer::answer_limit) (32 MiB), broken off. It names the refused items and says that the others may be done |
+//! | 500 | `unreadable_answer` | the service has answered 2xx with what the refusals cannot be written into: not in the codec's form, without a body, compressed, longer than [`answer_limit`](BatchLayer::answer_limit) (32 MiB), broken off. It names the refused items and says that the others may be done |
 //! | 503 | `store_unavailable` | the store is down, or the lease has lapsed |
 //!
-//! An answer of the service that is no 2xx is passed on as it is: nothing was done, it says. A 2xx without the refusals is
-//! never passed on.
+//! An error of the service is passed on as it is: nothing was done, it says. So are 307 and 308, after which the client sends
+//! all of it again. Where items are refused, no 2xx is passed on without the refusals, and no other redirection either: a 303
+//! after a POST is a success. An answer without a body of its own (204, 205, 206, 3xx) is an `unreadable_answer`.
 //!
 //! # What is changed on the way
 //!

@@ -27,6 +27,11 @@ impl Verdicts {
         Self { each: each.into_iter().map(|(name, refusal)| ItemVerdict { name, refusal }).collect() }
     }
 
+    /// The same items, none of them refused.
+    pub(super) fn without_refusals(&self) -> Self {
+        Self::new(self.each.iter().map(|item| (item.name.clone(), None)))
+    }
+
     /// How many items there are.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -225,7 +225,7 @@ impl<'r> BulkWrite<'r> {
             return Ok(Verdict::Admitted(unguarded()));
         }
         // Room for a lock or two on each: what is not named now is found by the next question.
-        let naming = self.locks.limits().blockers_named.saturating_add(2 * targets.len());
+        let naming = self.most_named().saturating_add(2 * targets.len());
         let write = Write::new(&targets, conditions)
             .by(self.caller.principal())
             .proven_by(&self.locks.policy().proof)
@@ -292,13 +292,18 @@ impl<'r> BulkWrite<'r> {
     }
 
     fn named<'l>(&self, blockers: &'l [Lock]) -> &'l [Lock] {
-        &blockers[..blockers.len().min(self.locks.limits().blockers_named)]
+        &blockers[..blockers.len().min(self.most_named())]
+    }
+
+    /// How many locks a refusal of the whole names: one for each item that may be sent, for that is what a bulk write runs into.
+    fn most_named(&self) -> usize {
+        let limits = self.locks.limits();
+        limits.items.max(limits.blockers_named)
     }
 
     /// How many locks each of so many refused items may name, so that an answer stays of a size.
     fn share(&self, refused: usize) -> usize {
-        let limits = self.locks.limits();
-        (limits.items.max(limits.blockers_named) / refused.max(1)).clamp(1, limits.blockers_named.max(1))
+        (self.most_named() / refused.max(1)).clamp(1, self.locks.limits().blockers_named.max(1))
     }
 
     /// What a refusal of the whole is about.
@@ -343,6 +348,8 @@ impl<'r> BulkWrite<'r> {
                     let why = format!("It depends on item {of} of this request, which is refused.");
                     let refusal = self.locks.signed(Refusal::new(RefusalCode::FailedDependency, why));
                     let resource = self.items[at].targets.first().map(|target| &target.key);
+                    // Where that item's own is not told, this one's is not: what is called what may be all there is to know.
+                    let resource = resource.filter(|_| refusals[of].as_ref().is_some_and(|of| of.resource().is_some()));
                     refusals[at] = Some(match resource {
                         Some(resource) => refusal.about(resource),
                         None => refusal,

@@ -31,7 +31,7 @@ pub struct Limits {
     pub roots_per_request: usize,
     /// Items of one bulk write, and resources of one check, 1,000; more is 413 for a write, 400 for a check.
     pub items: usize,
-    /// Locks named in a refusal, 100; more sets `"truncated": true`.
+    /// Locks named in a refusal, 100; more sets `"truncated": true`. One of a whole bulk write names up to [`Limits::items`].
     pub blockers_named: usize,
     /// Locks on one page of a list, 100 unless asked for less or more; at most 1,000.
     pub page: usize,

@@ -51,7 +51,7 @@ async fn five_hundred_items_of_which_half_are_locked() {
     let mut service = saving(&BatchLayer::new(locks.clone(), Records), &seen);
     let answer = send(&mut service, bulk(&numbered(500))).await.json();
     assert_eq!(answer["items"].as_array().unwrap().len(), 250, "every item is named");
-    assert_eq!((answer["locks"].as_array().unwrap().len(), &answer["truncated"]), (100, &json!(true)));
+    assert_eq!((answer["locks"].as_array().unwrap().len(), &answer["truncated"]), (250, &Value::Null), "and every lock");
     assert!(answer["items"].as_array().unwrap().iter().all(|item| item["lock_ids"].as_array().unwrap().len() == 1));
 }
 
@@ -84,6 +84,35 @@ async fn many_locks_on_one_item_hide_none_on_another() {
     assert_eq!((&answer[0]["refused"], &answer[2]["refused"]), (&json!("locked"), &json!("locked")));
     assert!(answer[0]["lock_ids"].as_array().unwrap().len() <= 100, "a refusal stays of a size");
     assert_eq!(seen.all(), [["5"]]);
+}
+
+#[tokio::test]
+async fn a_refusal_of_the_whole_names_as_many_locks_as_there_may_be_items() {
+    let locks = hub(Rigged::new(MemoryStore::new()));
+    for at in 0..1_000 {
+        lock(&locks, &format!("/records/{at}"), Depth::Infinity).await;
+    }
+    let ask = async |items: usize| {
+        let mut service = saving(&BatchLayer::new(locks.clone(), Records), &Seen::default());
+        let answer = send(&mut service, bulk(&numbered(items))).await.json();
+        let named: std::collections::HashSet<_> =
+            answer["locks"].as_array().unwrap().iter().map(|lock| lock["lock_id"].to_string()).collect();
+        for item in answer["items"].as_array().unwrap() {
+            assert!(named.contains(&item["lock_ids"][0].to_string()), "what an item names is told of");
+        }
+        (answer["items"].as_array().unwrap().len(), named.len(), answer["truncated"].clone())
+    };
+    assert_eq!(ask(1_000).await, (1_000, 1_000, Value::Null));
+    _ = locks.acquire(LockRequest::shared("/records/x/1")).await.unwrap();
+    let mut records = numbered(1_000).as_array().unwrap()[1..].to_vec();
+    for _ in 0..3 {
+        _ = locks.acquire(LockRequest::shared("/records/x")).await.unwrap();
+    }
+    records.push(json!({"id": "x", "delete": true}));
+    let mut service = saving(&BatchLayer::new(locks.clone(), Records), &Seen::default());
+    let answer = send(&mut service, bulk(&records.into())).await.json();
+    assert_eq!((answer["locks"].as_array().unwrap().len(), &answer["truncated"]), (1_000, &json!(true)), "and no more");
+    assert_eq!(answer["items"].as_array().unwrap().len(), 1_000);
 }
 
 #[tokio::test]

@@ -273,6 +273,36 @@ async fn who_may_not_see_locks_is_told_nothing_of_them_for_any_item() {
 }
 
 #[tokio::test]
+async fn a_lock_that_may_not_be_seen_shows_neither_through_others_nor_through_dependants() {
+    /// Freezes are nobody's business.
+    struct Discreet;
+    impl Authorizer for Discreet {
+        fn authorize(&self, ask: &AuthorizeAsk<'_>) -> Access {
+            if ask.action == Action::See && *ask.kind == LockKind::Freeze { Access::Denied } else { Access::Allowed }
+        }
+    }
+    let locks = locks_of_users(MemoryStore::new())
+        .authorizer(Discreet)
+        // What the service calls a record is not what clients do.
+        .keys_fn(|ask| Ok(tower_lock::ResourceKey::from_canonical(ask.path.replace("/4711", "/real-name")).into()))
+        .build();
+    _ = locks.acquire(LockRequest::exclusive("/records/1").kind(LockKind::Freeze).principal("eve")).await.unwrap();
+    lock_for(&locks, "eve", "/records/2", LockScope::Exclusive).await;
+    let records = json!([{"id": "1"}, {"id": "2"}, {"id": "4711", "after": [0]}]);
+    let mut service = saving(&BatchLayer::new(locks.clone(), Records), &Seen::default());
+    let whole = send(&mut service, by(bulk(&records), "ann")).await;
+    assert_eq!((whole.status.as_u16(), whole.code().as_str()), (423, "locked"), "{}", whole.text());
+    let mut service = saving(&forwarding(&locks), &Seen::default());
+    let some = send(&mut service, by(bulk(&records), "ann")).await;
+    assert_eq!(said(&some), ["locked", "locked", "failed_dependency"]);
+    for answer in [whole, some] {
+        for secret in ["frozen", "freeze", "real-name", "/records/1\""] {
+            assert!(!answer.text().contains(secret), "{secret}: {}", answer.text());
+        }
+    }
+}
+
+#[tokio::test]
 async fn each_refusal_is_counted_and_told_when_it_becomes_an_answer() {
     let told: Arc<Mutex<Vec<String>>> = Arc::default();
     let into = told.clone();
@@ -349,6 +379,28 @@ async fn locks_of_removed_records_end_where_the_service_says_that_it_was_done() 
             assert_eq!(store.calls(Call::Clear) - before, 1, "{mode}");
         }
     }
+}
+
+/// Where the service got everything, its answer is about everything: it says nothing of an item what it says of another one.
+#[tokio::test]
+async fn what_was_done_of_all_that_was_forwarded_is_read_off_an_answer_about_all() {
+    let locks = locks_of_users(MemoryStore::new()).build();
+    lock_for(&locks, "eve", "/records/0", LockScope::Exclusive).await;
+    let one = lock_for(&locks, "ann", "/records/1", LockScope::Exclusive).await;
+    let two = lock_for(&locks, "ann", "/records/2", LockScope::Exclusive).await;
+    let records = json!([{"id": "0", "delete": true}, {"id": "1", "delete": true}, {"id": "2", "delete": true}]);
+    let layer = BatchLayer::new(locks.clone(), Records).forward_all();
+    let done = r#"[{"done": true}, {"done": false}, {"done": true}]"#;
+    let mut service =
+        crate::records::answering(&layer, move || crate::records::answer(http::StatusCode::MULTI_STATUS, done));
+    let held = format!("</records/1> (<{}>) (<{}>)", one.urn(), two.urn());
+    let answer = send(&mut service, by(with(bulk(&records), "if", held), "ann")).await;
+    assert_eq!((answer.status.as_u16(), answer.text()), (207, done));
+    assert!(locks.release(one).await.unwrap().is_some(), "it was not done");
+    assert!(locks.release(two).await.unwrap().is_none(), "it was");
+    // Whatever the service says of what it had to leave alone, that lock is somebody else's.
+    assert_eq!(send(&mut service, by(bulk(&ids(["0"])), "ann")).await.status, 207);
+    assert_eq!(locks.check(&[tower_lock::ResourceKey::from_canonical("/records/0")]).await.unwrap()[0].locks.len(), 1);
 }
 
 #[tokio::test]
