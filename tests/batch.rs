@@ -17,5 +17,7 @@ mod http;
 mod limits;
 #[path = "batch/modes.rs"]
 mod modes;
+#[path = "batch/random.rs"]
+mod random;
 #[path = "batch/rules.rs"]
 mod rules;

@@ -116,6 +116,21 @@ async fn a_refusal_of_the_whole_names_as_many_locks_as_there_may_be_items() {
 }
 
 #[tokio::test]
+async fn the_hint_when_to_try_again_is_about_all_locks_named_or_not() {
+    let mut limits = Limits::default();
+    (limits.items, limits.blockers_named) = (100, 100);
+    let locks = locks_of_users(MemoryStore::new()).limits(limits).build();
+    for at in 0..150 {
+        let lifetime = std::time::Duration::from_secs(if at == 149 { 900 } else { 60 });
+        _ = locks.acquire(LockRequest::exclusive(format!("/records/1/{at:03}")).lifetime(lifetime)).await.unwrap();
+    }
+    let mut service = saving(&BatchLayer::new(locks, Records), &Seen::default());
+    let answer = send(&mut service, bulk(&json!([{"id": "1", "delete": true}]))).await;
+    assert_eq!((answer.header("retry-after"), &answer.json()["truncated"]), (Some("900"), &json!(true)));
+    assert_eq!(answer.json()["items"][0]["retry_after"], 900);
+}
+
+#[tokio::test]
 async fn an_answer_in_which_all_items_name_all_locks_stays_of_a_size() {
     let locks = hub(Rigged::new(MemoryStore::new()));
     let many: Value = (0..1_000).map(|at| json!({ "id": format!("/shelf/{at}") })).collect();
