@@ -74,7 +74,7 @@ proptest! {
                 let some = send(&mut saving(&layer.forward_unlocked(), &seen), ask()).await;
                 prop_assert_eq!(some.status.as_u16(), 200);
                 let said: Vec<u16> = some.json().as_array().unwrap().iter().map(|item| if item["refused"] == "locked" { 423 } else { 202 }).collect();
-                prop_assert_eq!(&said, &expected.iter().map(|status| status.as_u16()).collect::<Vec<_>>());
+                prop_assert_eq!(&said, &expected.iter().map(http::StatusCode::as_u16).collect::<Vec<_>>());
                 let done: Vec<&String> =
                     items.iter().zip(&expected).filter(|(_, status)| **status == 202).map(|((path, _), _)| path).collect();
                 let got = seen.all().concat();
