@@ -120,8 +120,8 @@ async fn the_hint_when_to_try_again_is_about_all_locks_named_or_not() {
     let mut limits = Limits::default();
     (limits.items, limits.blockers_named) = (100, 100);
     let locks = locks_of_users(MemoryStore::new()).limits(limits).build();
-    for at in 0..150 {
-        let lifetime = std::time::Duration::from_secs(if at == 149 { 900 } else { 60 });
+    for at in 0..102 {
+        let lifetime = std::time::Duration::from_secs(if at == 101 { 900 } else { 60 });
         _ = locks.acquire(LockRequest::exclusive(format!("/records/1/{at:03}")).lifetime(lifetime)).await.unwrap();
     }
     let mut service = saving(&BatchLayer::new(locks, Records), &Seen::default());
