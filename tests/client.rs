@@ -3,6 +3,8 @@
 
 #[path = "client/guard.rs"]
 mod guard;
+#[path = "client/hostile.rs"]
+mod hostile;
 #[path = "client/kit.rs"]
 mod kit;
 #[path = "client/line.rs"]

@@ -8,7 +8,7 @@ use tokio::{runtime::Handle, time::Instant};
 use super::{
     LockTerms, Refused, RemoteError, RemoteGuard, RemoteLocks,
     terms::whole_seconds,
-    wire::{self, Ask, Name, is_passing},
+    wire::{self, Ask, Name, is_passing, may_be_done},
 };
 use crate::lock::LockToken;
 
@@ -47,8 +47,8 @@ pub(super) async fn acquire(locks: &RemoteLocks, terms: &LockTerms) -> Result<Re
                     attempt += 1;
                     continue;
                 }
-                // This time it was not granted; an earlier one may be under way still.
-                undo.may_be_granted = undo.unsure;
+                // This time it was not granted, unless something failed on the way; an earlier one may be under way still.
+                undo.may_be_granted = undo.unsure || may_be_done(head.status);
                 if head.status == StatusCode::LOCKED && made_us_wait(&head) && seconds_left(terms, begun) > 0 {
                     if asked.elapsed() < NOT_SO_FAST {
                         tokio::time::sleep(NOT_SO_FAST).await;

@@ -33,6 +33,9 @@ pin_project! {
     }
 }
 
+/// How many frames are read before others have their turn: a body may always be ready, and never end.
+const FRAMES_AT_ONCE: usize = 64;
+
 /// A body that is being read, and can be handed on at any point.
 pub(super) struct Begun<B: Body> {
     read: VecDeque<Bytes>,
@@ -61,7 +64,7 @@ impl<B: Body> Begun<B> {
 
     /// Reads on until the end, or until there is more than `limit` bytes.
     pub(super) fn poll_end(&mut self, cx: &mut Context<'_>, limit: usize) -> Poll<End> {
-        loop {
+        for _ in 0..FRAMES_AT_ONCE {
             let Some(rest) = &mut self.rest else { return Poll::Ready(End::Whole) };
             match ready!(rest.as_mut().poll_frame(cx)) {
                 None => self.rest = None,
@@ -70,6 +73,8 @@ impl<B: Body> Begun<B> {
                     return Poll::Ready(End::Failed);
                 }
                 Some(Ok(frame)) => match frame.into_data() {
+                    // One that says nothing takes room all the same.
+                    Ok(data) if !data.has_remaining() => {}
                     Ok(mut data) => {
                         self.length += data.remaining();
                         self.read.push_back(data.copy_to_bytes(data.remaining()));
@@ -81,6 +86,8 @@ impl<B: Body> Begun<B> {
                 },
             }
         }
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 
     /// All that was read, in one piece.

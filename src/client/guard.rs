@@ -12,7 +12,7 @@ use self::{keeper::Keeper, standing::Standing};
 use super::{
     Loss, RemoteError, RemoteLocks, SeenLock,
     terms::Life,
-    wire::{Alive, Grant, Name, Refreshed, Term, secret},
+    wire::{Grant, Name, Refreshed, secret},
 };
 use crate::lock::LockToken;
 
@@ -24,8 +24,8 @@ use crate::lock::LockToken;
 /// One task for each guard, on the runtime that it was acquired on, refreshes each lock (PATCH) at a third of what it
 /// has to live, ten per cent more or less, and after five minutes at the latest. A server that does not answer is asked
 /// again with growing pauses as long as the lock can still live: a guard survives an outage that is shorter than what
-/// is left. At the end of its total life (`"final": true`) a lock is not refreshed any more:
-/// [`is_final`](Self::is_final).
+/// is left. At the end of its total life (`"final": true`) a refresh changes nothing, and goes on being sent to hear of a
+/// break: [`is_final`](Self::is_final).
 ///
 /// # Lost all the same
 ///
@@ -69,13 +69,8 @@ impl RemoteGuard {
             let Some(left) = grant.left.filter(|left| deadline.saturating_duration_since(sent) < *left - *left / 3) else {
                 continue;
             };
-            match self.locks.refresh(&grant.name, self.life, self.locks.patience().min(left)).await {
-                Refreshed::Alive(Alive { left, term }) => {
-                    self.standing.lives_on(at, left, sent);
-                    if term == Term::Last {
-                        self.standing.is_in_last_term(at);
-                    }
-                }
+            match self.locks.refresh(grant, self.life, self.locks.patience().min(left)).await {
+                Refreshed::Alive(alive) => self.standing.lives_on(at, &alive, sent),
                 Refreshed::Gone(refused) => return Err(RemoteError::Refused(refused)),
                 Refreshed::Failed(error) if self.standing.is_lost(at) => return Err(error),
                 // It is kept alive by the task.

@@ -11,10 +11,10 @@ use tokio::time::{Instant, sleep, timeout};
 use tower_service::Service;
 
 use super::{
-    BoxError, Jitter, LockTerms, Refused, RemoteError, RemoteGuard,
+    BoxError, Jitter, LockTerms, Refused, RefusedCode, RemoteError, RemoteGuard,
     terms::Life,
     transport::{Answer, Cloned, Transport},
-    wire::{self, Ask, Name, Refreshed, is_passing, says_gone},
+    wire::{self, Ask, Grant, Name, Refreshed, is_passing, says_ended, says_gone},
 };
 use crate::lock::LockId;
 
@@ -22,6 +22,9 @@ use crate::lock::LockId;
 const PAUSE: Duration = Duration::from_millis(100);
 /// The longest that a server in trouble is believed to need.
 const LONGEST: Duration = Duration::from_secs(5);
+
+/// As often as there is time for, with nobody who waits.
+const BEHIND: u32 = u32::MAX;
 
 /// A lock endpoint, reached through any tower client service. A cheap handle: clone it.
 ///
@@ -152,7 +155,8 @@ impl RemoteLocks {
     }
 
     /// Lets a lock live on.
-    pub(super) async fn refresh(&self, name: &Name, life: Option<Life>, limit: Duration) -> Refreshed {
+    pub(super) async fn refresh(&self, grant: &Grant, life: Option<Life>, limit: Duration) -> Refreshed {
+        let name = &grant.name;
         let answer = match self.uri_of(&name.resource) {
             Ok(uri) => {
                 let body = life.map(|life| serde_json::json!({ "timeout": life.timeout() }));
@@ -160,7 +164,7 @@ impl RemoteLocks {
             }
             Err(error) => Err(error),
         };
-        wire::refreshed(life, answer)
+        wire::refreshed(&grant.lock, life, answer)
     }
 
     /// What there is of a lock; nothing, where the server says that there is none.
@@ -180,13 +184,19 @@ impl RemoteLocks {
         for attempt in 0.. {
             let ask = Ask::new(Method::DELETE, self.uri_of(&name.resource)?).with(name.token);
             let error = match self.ask(ask, self.answer_within).await {
-                Ok((head, _)) if head.status.is_success() => return Ok(()),
+                Ok(answer) if answer.0.status.is_success() => match says_ended(&answer) {
+                    Ok(()) => return Ok(()),
+                    Err(error) => error,
+                },
                 Ok((head, body)) => {
                     let refused = Refused::of(head.status, &head.headers, &body);
                     if says_gone(&refused) {
                         return Ok(());
                     }
-                    let passing = is_passing(head.status);
+                    // What is not by a lock server is no last word: a limit on the way, a session that is over. Who waits is
+                    // told of it.
+                    let is_by_another = *refused.code() == RefusedCode::Unsaid;
+                    let passing = is_passing(head.status) || (is_by_another && attempts == BEHIND);
                     let error = RemoteError::Refused(refused);
                     if !passing {
                         return Err(error);
@@ -209,22 +219,23 @@ impl RemoteLocks {
         const MOST: Duration = Duration::from_secs(60);
         let now = Instant::now();
         let until = until.unwrap_or(now + MOST).clamp(now + PAUSE, now + MOST);
-        let locks = self.clone();
-        // Nobody is left who could be told of a failure. What is not ended expires.
-        runtime.spawn(async move {
-            let end = async {
-                for name in &names {
-                    _ = locks.end(name, u32::MAX).await;
-                }
-            };
-            _ = tokio::time::timeout_at(until, end).await;
-        });
+        // Nobody is left who could be told of a failure. What is not ended expires. None waits for another.
+        for name in names {
+            let locks = self.clone();
+            runtime.spawn(async move { _ = tokio::time::timeout_at(until, locks.end(&name, BEHIND)).await });
+        }
     }
 }
 
 impl fmt::Debug for RemoteLocks {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RemoteLocks").field("url", &&self.base[..self.base.len() - 1]).finish_non_exhaustive()
+        // Without a password or a key that may be in it.
+        let url = self.base.split('?').next().unwrap_or_default();
+        let (scheme, rest) = url.split_once("//").unwrap_or(("", url));
+        let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+        let host = authority.rsplit('@').next().unwrap_or_default();
+        let scheme = if url.len() > rest.len() { format!("{scheme}//") } else { String::new() };
+        f.debug_struct("RemoteLocks").field("url", &format_args!("{scheme}{host}{path}")).finish_non_exhaustive()
     }
 }
 

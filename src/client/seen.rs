@@ -74,7 +74,7 @@ pub(super) enum Left {
 impl SeenLock {
     pub(super) fn read(value: &Value) -> Option<Self> {
         value.is_object().then(|| Self {
-            lock_id: text(value, "lock_id").and_then(|id| id.parse().ok()),
+            lock_id: Self::id_in(value),
             resource: owned(value, "resource"),
             scope: text(value, "scope").and_then(|word| word.parse().ok()),
             depth: text(value, "depth").and_then(|word| word.parse().ok()),
@@ -91,6 +91,10 @@ impl SeenLock {
             mine: flag(value, "mine"),
             can_break: flag(value, "can_break"),
         })
+    }
+
+    pub(super) fn id_in(value: &Value) -> Option<LockId> {
+        text(value, "lock_id")?.parse().ok()
     }
 }
 

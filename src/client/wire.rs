@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, StatusCode, Uri, header};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, header};
 use http_body_util::Full;
 use serde_json::Value;
 
 use super::{
     LockTerms, Refused, RefusedCode, RemoteError, SeenLock,
+    refused::is_json,
     seen::{Left, flag, text},
     terms::Life,
     transport::Answer,
@@ -115,6 +116,20 @@ pub(super) fn is_passing(status: StatusCode) -> bool {
     matches!(status, StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT)
 }
 
+/// Whether something failed, maybe on the way back and after all was done.
+pub(super) fn may_be_done(status: StatusCode) -> bool {
+    status.is_server_error() || status == StatusCode::REQUEST_TIMEOUT
+}
+
+/// Whether an answer to the end of a lock is that of a lock server, which says nothing or something in JSON. What else
+/// answers with a success may be a page to log in on.
+pub(super) fn says_ended((head, body): &Answer) -> Result<(), RemoteError> {
+    if body.is_empty() || is_json(&head.headers) {
+        return Ok(());
+    }
+    Err(RemoteError::Unreadable { status: head.status, why: "its body is no JSON".into() })
+}
+
 /// Whether a lock server says that a lock is not there. A bare 404 may be anybody's.
 pub(super) fn says_gone(refused: &Refused) -> bool {
     match refused.status() {
@@ -144,6 +159,11 @@ pub(super) fn grants(terms: &LockTerms, names: &[Name], (head, body): &Answer) -
             let lock = SeenLock::read(value).ok_or_else(|| unreadable("a lock is no object"))?;
             let asked = terms.life().filter(|_| head.status == StatusCode::CREATED && !cut);
             let left = remaining(value, asked).ok_or_else(|| unreadable("it does not say how long the lock lives"))?;
+            if lock.lock_id.is_none() && text(value, "token").is_none() {
+                // Much else lives for some seconds.
+                return Err(unreadable("it does not say which lock it is"));
+            }
+            let left = aged(left, &head.headers);
             // A server that makes its own tokens says which.
             let token = match text(value, "token") {
                 Some(token) => token.parse().map_err(|_| unreadable("its lock token is not ours to read"))?,
@@ -154,22 +174,24 @@ pub(super) fn grants(terms: &LockTerms, names: &[Name], (head, body): &Answer) -
         .collect()
 }
 
-/// What a refresh that asked for `life` was answered.
-pub(super) fn refreshed(life: Option<Life>, answer: Result<Answer, RemoteError>) -> Refreshed {
+/// What a refresh of `lock` that asked for `life` was answered.
+pub(super) fn refreshed(lock: &SeenLock, life: Option<Life>, answer: Result<Answer, RemoteError>) -> Refreshed {
     let (head, body) = match answer {
         Ok(answer) => answer,
         Err(error) => return Refreshed::Failed(error),
     };
     if head.status.is_success() {
         let body: Option<Value> = serde_json::from_slice(&body).ok();
-        return match body.as_ref().and_then(|body| Some((body, remaining(body, life)?))) {
+        // Much else lives for some seconds: what a proxy has renewed is its own session.
+        let is_of_it = |body: &&Value| lock.lock_id.is_none() || SeenLock::id_in(body) == lock.lock_id;
+        return match body.as_ref().filter(is_of_it).and_then(|body| Some((body, remaining(body, life)?))) {
             Some((body, left)) => {
                 let term = if flag(body, "final") { Term::Last } else { Term::More };
-                Refreshed::Alive(Alive { left, term })
+                Refreshed::Alive(Alive { left: aged(left, &head.headers), term })
             }
             None => Refreshed::Failed(RemoteError::Unreadable {
                 status: head.status,
-                why: "it does not say how long the lock lives".into(),
+                why: "it does not say how long this lock lives".into(),
             }),
         };
     }
@@ -187,6 +209,12 @@ pub(super) fn remaining(lock: &Value, asked: Option<Life>) -> Option<Remaining> 
             Some(Duration::from_secs(if exact { seconds } else { seconds.saturating_sub(1) }))
         }
     })
+}
+
+/// What is left of it where the answer was kept by a cache for a while (RFC 9111 section 5.1).
+fn aged(left: Remaining, head: &HeaderMap) -> Remaining {
+    let age = head.get(header::AGE).and_then(|age| age.to_str().ok()?.trim().parse().ok()).unwrap_or_default();
+    left.map(|left| left.saturating_sub(Duration::from_secs(age)))
 }
 
 #[cfg(test)]

@@ -27,6 +27,8 @@ pub(crate) enum Fate {
     Cut,
     /// It gets there and is done, and the answer is lost.
     AnswerCut,
+    /// It gets there and is done, and somebody else answers.
+    AnswerReplaced(Response<Text>),
     /// It gets there and is done, and nothing is ever heard.
     AnswerHangs,
     /// It gets there after so long, though the client hangs up.
@@ -80,6 +82,13 @@ impl Line {
         self.0.lock().unwrap().rest = fate;
     }
 
+    /// The line is good from now on.
+    pub(crate) fn passes(&self) {
+        let mut state = self.0.lock().unwrap();
+        state.next.clear();
+        state.rest = Fate::Passes;
+    }
+
     /// What was sent so far.
     pub(crate) fn sent(&self) -> Vec<Sent> {
         self.0.lock().unwrap().sent.clone()
@@ -118,6 +127,7 @@ impl Line {
             Fate::Passes => asked.await,
             Fate::Cut => Err(Cut),
             Fate::AnswerCut => asked.await.and(Err(Cut)),
+            Fate::AnswerReplaced(answer) => asked.await.and(Ok(answer)),
             Fate::AnswerHangs => {
                 asked.await?;
                 pending().await

@@ -363,6 +363,7 @@ async fn a_server_that_makes_its_own_tokens_is_believed() {
 
 #[tokio::test(start_paused = true)]
 async fn absurd_lives_are_reckoned_with() {
+    const ID: &str = "f81d4fae-7dec-11d0-a765-00a0c91e6bf6";
     let server = Server::new();
     for (left, held) in [
         ("18446744073709551615", true),
@@ -373,7 +374,7 @@ async fn absurd_lives_are_reckoned_with() {
         ("1", false),
     ] {
         let line: Line = server.line("ann");
-        line.all(Fate::Answered(answer(201, &[], &format!(r#"{{"expires_in": {left}}}"#))));
+        line.all(Fate::Answered(answer(201, &[], &format!(r#"{{"lock_id": "{ID}", "expires_in": {left}}}"#))));
         match line.locks().acquire(LockTerms::exclusive("/docs/7")).await {
             Ok(guard) => {
                 sleep(SECOND).await;
@@ -384,7 +385,7 @@ async fn absurd_lives_are_reckoned_with() {
     }
     for left in ["-1", "\"60\"", "[]", "{}", "true"] {
         let line = server.line("ann");
-        line.all(Fate::Answered(answer(201, &[], &format!(r#"{{"expires_in": {left}}}"#))));
+        line.all(Fate::Answered(answer(201, &[], &format!(r#"{{"lock_id": "{ID}", "expires_in": {left}}}"#))));
         let error = line.locks().acquire(a_minute("/docs/7")).await.unwrap_err();
         assert!(matches!(error, RemoteError::Unreadable { .. }), "{left}: {error:?}");
     }

@@ -19,7 +19,7 @@ use super::{
         Loss, RemoteLocks, SeenLock,
         seen::Left,
         terms::Life,
-        wire::{Alive, Grant, Refreshed, Remaining, Term, remaining},
+        wire::{Grant, Refreshed, Remaining, Term, remaining},
     },
     standing::{Standing, until},
 };
@@ -31,7 +31,7 @@ const SHORTEST: Duration = Duration::from_millis(50);
 const LONGEST: Duration = Duration::from_secs(30);
 /// How long nothing is heard of a lock at most, also where it has long to live: only so a break is heard of.
 const SELDOM: Duration = Duration::from_secs(300);
-/// The shortest time between two looks at a lock that is being broken.
+/// The shortest time between two looks at a lock that gets no more time: it is being broken, or in its last term.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// Ready once every lock is lost.
@@ -107,14 +107,14 @@ impl Kept {
 
     /// Asks the server to let it live on. When to ask next; never, where there is no use.
     async fn refresh(&self, sent: Instant) -> Result<Option<Instant>, Unanswered> {
-        match self.locks.refresh(&self.grant.name, self.life, self.patience(sent)).await {
-            Refreshed::Alive(Alive { left, term }) => {
-                self.standing.lives_on(self.at, left, sent);
-                if term == Term::Last {
-                    self.standing.is_in_last_term(self.at);
-                    return Ok(None);
-                }
-                Ok(Some(self.next(left, sent)))
+        match self.locks.refresh(&self.grant, self.life, self.patience(sent)).await {
+            Refreshed::Alive(alive) => {
+                self.standing.lives_on(self.at, &alive, sent);
+                Ok(Some(match alive.term {
+                    Term::More => self.next(alive.left, sent),
+                    // It changes nothing, but only so a break is heard of.
+                    Term::Last => self.next_look(sent),
+                }))
             }
             Refreshed::Gone(refused) => {
                 let loss = refused.lost().first().cloned().unwrap_or(Loss::new(LostCause::Unknown));
@@ -150,8 +150,12 @@ impl Kept {
         };
         self.standing.breaks(self.at, why, left, sent);
         // A second break may have left it less.
-        let again = (self.left(sent) / 3).clamp(LOOK, SELDOM);
-        Ok(Some(sent + again))
+        Ok(Some(self.next_look(sent)))
+    }
+
+    /// When one more look is taken at a lock that gets no more time.
+    fn next_look(&self, seen: Instant) -> Instant {
+        seen + (self.left(seen) / 3).clamp(LOOK, SELDOM)
     }
 
     /// When it is refreshed next, if it had so long to live at `seen`.

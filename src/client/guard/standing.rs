@@ -9,7 +9,7 @@ use tokio::{
 
 use super::super::{
     Loss, SeenLock,
-    wire::{Grant, Remaining},
+    wire::{Alive, Grant, Remaining, Term},
 };
 use crate::lock::LostCause;
 
@@ -31,7 +31,7 @@ struct State {
 struct Each {
     /// When it is over by the clock of this process; none while it is endless.
     deadline: Option<Instant>,
-    /// Whether it will be refreshed no more.
+    /// Whether no refresh gives it more time.
     last_term: bool,
     /// Why it is about to be lost.
     breaking: Option<Loss>,
@@ -111,13 +111,8 @@ impl Standing {
     }
 
     /// The lock at `at` lives on; so it was answered to what was asked at `sent`.
-    pub(super) fn lives_on(&self, at: usize, left: Remaining, sent: Instant) {
-        self.edit(at, |each| each.deadline = deadline(sent, left));
-    }
-
-    /// The lock at `at` will not be refreshed any more.
-    pub(super) fn is_in_last_term(&self, at: usize) {
-        self.edit(at, |each| each.last_term = true);
+    pub(super) fn lives_on(&self, at: usize, alive: &Alive, sent: Instant) {
+        self.edit(at, |each| (each.deadline, each.last_term) = (deadline(sent, alive.left), alive.term == Term::Last));
     }
 
     /// The lock at `at` is being broken, as `why` says, and lives no longer than `left` from `sent`.
