@@ -278,6 +278,10 @@ impl Visitor<'_> for Name<'_> {
 /// one; that trims blanks; for which a text ends at NUL.
 fn alike(name: &str, known: &str) -> bool {
     let name = name.split('\0').next().unwrap_or_default().trim();
+    if name.is_ascii() && known.is_ascii() {
+        // There may be a million members.
+        return name.eq_ignore_ascii_case(known);
+    }
     fold(name).eq(fold(known))
 }
 

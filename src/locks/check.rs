@@ -18,14 +18,19 @@ use crate::{
 /// So many resources are asked about at the same time, of a store that takes its time.
 const AT_ONCE: usize = 16;
 
-/// What a caller may see of the locks that cover one resource. Serialises as `{"resource", "locked", "locks", "retry_after"}`.
+/// What a caller may see of the locks that cover one resource. Serialises as `{"resource", "locked", "locks", "truncated",
+/// "retry_after"}`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Checked {
     /// The resource.
     pub resource: ResourceKey<'static>,
-    /// The locks that cover it, those of the caller as well; at most a [page](super::Limits::page).
+    /// The locks that cover it, those of the caller as well; at most a [page](super::Limits::page). Of all resources together
+    /// no more than [`Limits::items`](super::Limits::items) are named, or one of each.
     pub locks: Vec<LockView>,
+    /// Whether there are more than are named.
+    pub truncated: bool,
+    retry_after: Option<u64>,
 }
 
 impl Checked {
@@ -35,11 +40,24 @@ impl Checked {
         !self.locks.is_empty()
     }
 
-    /// After how many seconds the last of them ends; nothing where there is none, and where nobody knows, because one is
-    /// endless or in use.
+    /// After how many seconds the last of them ends, also of those that are not named; nothing where there is none, and where
+    /// nobody knows, because one is endless or in use, or there are more than a page.
     #[must_use]
     pub fn retry_after(&self) -> Option<u64> {
-        let left = self.locks.iter().map(|lock| lock.expires_in.filter(|_| !lock.in_use));
+        self.retry_after
+    }
+}
+
+/// The locks of one resource that a caller may see.
+struct Seen {
+    locks: Vec<LockView>,
+    /// Whether there are more than these.
+    more: bool,
+}
+
+impl Seen {
+    fn retry_after(&self) -> Option<u64> {
+        let left = self.locks.iter().map(|lock| lock.expires_in.filter(|_| !lock.in_use && !self.more));
         left.reduce(|latest, left| Some(latest?.max(left?))).flatten()
     }
 }
@@ -47,10 +65,14 @@ impl Checked {
 impl Serialize for Checked {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let retry_after = self.retry_after();
-        let mut object = serializer.serialize_struct("Checked", 3 + usize::from(retry_after.is_some()))?;
+        let mut object =
+            serializer.serialize_struct("Checked", 3 + usize::from(self.truncated) + usize::from(retry_after.is_some()))?;
         object.serialize_field("resource", self.resource.path())?;
         object.serialize_field("locked", &self.is_locked())?;
         object.serialize_field("locks", &self.locks)?;
+        if self.truncated {
+            object.serialize_field("truncated", &true)?;
+        }
         if let Some(seconds) = retry_after {
             object.serialize_field("retry_after", &seconds)?;
         }
@@ -100,11 +122,23 @@ impl Locks {
             });
         }
         let pages = self.pages_of(&distinct).await.map_err(|error| self.store_failed(error))?;
-        let seen: Vec<Vec<LockView>> =
-            pages.iter().map(|page| page.locks.iter().filter_map(|lock| self.view(caller, lock)).collect()).collect();
-        let checked = |resource: &ResourceKey<'_>| Checked {
-            resource: resource.clone().into_owned(),
-            locks: seen[places[resource]].clone(),
+        let seen = |page: &LockPage| Seen {
+            locks: page.locks.iter().filter_map(|lock| self.view(caller, lock)).collect(),
+            more: page.next.is_some(),
+        };
+        let seen: Vec<Seen> = pages.iter().map(seen).collect();
+        // A hundred locks above a thousand resources, each with a long owner: the answer would be without measure.
+        let locked = resources.iter().filter(|resource| !seen[places[resource]].locks.is_empty()).count();
+        let share = (most / locked.max(1)).max(1);
+        let checked = |resource: &ResourceKey<'_>| {
+            let seen = &seen[places[resource]];
+            let named = &seen.locks[..seen.locks.len().min(share)];
+            Checked {
+                resource: resource.clone().into_owned(),
+                locks: named.to_vec(),
+                truncated: seen.more && !named.is_empty() || named.len() < seen.locks.len(),
+                retry_after: seen.retry_after(),
+            }
         };
         Ok(resources.iter().map(checked).collect())
     }

@@ -264,6 +264,34 @@ async fn a_store_that_takes_its_time_is_asked_a_few_things_at_a_time_and_each_on
 }
 
 #[tokio::test]
+async fn an_answer_in_which_all_resources_name_all_locks_stays_of_a_size() {
+    let mut limits = Limits::default();
+    limits.answer_within = Duration::from_secs(60);
+    let site = Site::with(|builder| builder.limits(limits));
+    for at in 0..100 {
+        let request = LockRequest::shared("/shelf").principal("ann").reason("r".repeat(1_000));
+        _ = site.locks.acquire(request.lifetime(Duration::from_secs(100 + at))).await.unwrap();
+    }
+    let all: Vec<String> = (0..1_000).map(|at| format!("/shelf/{at}")).collect();
+    let told = site.send(check(&all.iter().map(String::as_str).collect::<Vec<_>>()).user("ann")).await.expect(200, "");
+    assert!(told.text.len() < 2_000_000, "{}", told.text.len());
+    let told = told.json();
+    for told in told["resources"].as_array().unwrap() {
+        assert_eq!((told["locks"].as_array().unwrap().len(), &told["truncated"]), (1, &json!(true)));
+        assert_eq!(told["retry_after"], 199, "that of all, not of those that are named");
+    }
+    // A few are told in full, and what a page has no room for is not passed over in silence.
+    for (more, retry_after, truncated) in [(0, json!(199), Value::Null), (1, Value::Null, json!(true))] {
+        for _ in 0..more {
+            _ = site.locks.acquire(LockRequest::shared("/shelf").principal("ann")).await.unwrap();
+        }
+        let told = &checked(&site, "ann", &["/shelf/1", "/shelf/2"]).await["resources"][1];
+        assert_eq!(told["locks"].as_array().unwrap().len(), 100);
+        assert_eq!((&told["retry_after"], &told["truncated"]), (&retry_after, &truncated));
+    }
+}
+
+#[tokio::test]
 async fn code_may_check_as_itself_and_on_behalf_of_others() {
     let locks = Locks::new(MemoryStore::new());
     let _held = locks.acquire(LockRequest::exclusive("/a").principal("ann").reason("secret")).await.unwrap();
