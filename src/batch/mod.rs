@@ -88,7 +88,7 @@
 //!
 //! | status | `code` | when |
 //! |---|---|---|
-//! | 400 | `bad_request`, `ambiguous_path` | the codec cannot read the body, or it broke off; a path without a key; a dependency on what there is not; items that change more than four times [`Limits::items`](crate::Limits::items) resources |
+//! | 400 | `bad_request`, `ambiguous_path` | the codec cannot read the body, or it broke off; a path without a key; a dependency on what there is not; items that change more than four times [`Limits::items`](crate::Limits::items) resources, or whose paths have more than 64 times as many levels |
 //! | 412 | `lock_lost` | a condition is false |
 //! | 413 | `content_too_large` | more than [`Limits::items`](crate::Limits::items) items (1,000), or more than [`body_limit`](BatchLayer::body_limit) bytes (10 MiB), by `Content-Length` or counted |
 //! | 415 | `unsupported_media_type` | a `Content-Encoding`, or a form that the codec does not read |
@@ -107,6 +107,9 @@
 //! out, `Content-Length` is that of the new body, and other framing, digests and trailers go. `If-Match` and its like
 //! stay, and are about the rest then. Where the answer is to be read, `Accept-Encoding` is `identity`. Trailers of the
 //! request are dropped in every mode. A signature over the body does not survive that items are left out.
+//! An `Idempotency-Key` goes on as it is, though the same request sent again may have other items left out: a service that
+//! goes by it has to compare the body as well. Preferences go on too; a service that honours `Prefer: return=minimal` with an
+//! empty answer leaves no room for refusals.
 //!
 //! Of an answer with refusals in it the framing, the digests and the validators go, and `Cache-Control` is `no-store`.
 //!

@@ -22,6 +22,10 @@ const QUESTIONS: usize = 6;
 /// How many resources all items may change, for each that may be sent.
 const TARGETS: usize = 4;
 
+/// How many levels the paths of all that the items change may have, for each item that may be sent: each is a place to look
+/// for locks.
+const LEVELS: usize = 64;
+
 /// On how many others all items may depend, for each that may be sent.
 const DEPENDENCIES: usize = 16;
 
@@ -143,15 +147,21 @@ impl<'r> BulkWrite<'r> {
             let missing = item.after.iter().find(|at| **at >= count).copied().unwrap_or(count);
             return Err(Refusal::bad_request(format!("Item {at} depends on item {missing}, which there is not.")));
         }
-        let (resources, dependencies) =
-            self.items.iter().fold((0, 0), |(sum, after), item| (sum + item.targets.len(), after + item.after.len()));
+        let targets = || self.items.iter().flat_map(|item| &item.targets);
+        let levels = |target: &Target<'_>| target.key.path().bytes().filter(|byte| *byte == b'/').count();
         let most = self.locks.limits().items;
-        let too_many = |what, limit| Err(RequestError::TooMany { what, limit }.into());
-        match (most.saturating_mul(TARGETS), most.saturating_mul(DEPENDENCIES)) {
-            (limit, _) if resources > limit => too_many("resources in one bulk write", limit),
-            (_, limit) if dependencies > limit => too_many("dependencies in one bulk write", limit),
-            _ => Ok(()),
+        let sums = [
+            ("resources in one bulk write", TARGETS, targets().count()),
+            ("levels of all resources in one bulk write", LEVELS, targets().map(levels).sum()),
+            ("dependencies in one bulk write", DEPENDENCIES, self.items.iter().map(|item| item.after.len()).sum()),
+        ];
+        for (what, each, sum) in sums {
+            let limit = most.saturating_mul(each);
+            if sum > limit {
+                return Err(RequestError::TooMany { what, limit }.into());
+            }
         }
+        Ok(())
     }
 
     /// Decides, and registers what may be done.

@@ -346,6 +346,57 @@ async fn dropped_anywhere_it_leaves_nothing() {
 }
 
 #[tokio::test]
+async fn a_codec_or_a_service_that_panics_leaves_nothing_in_flight() {
+    use tower_lock::{
+        Refusal, RequestView,
+        batch::{BatchCodec, Item, Unmergeable, Verdicts},
+    };
+    /// Panics at this one of its steps.
+    struct Panics(&'static str);
+    impl Panics {
+        fn at(&self, step: &str) {
+            assert_ne!(self.0, step, "as it was told to");
+        }
+    }
+    impl BatchCodec for Panics {
+        fn is_bulk(&self, request: RequestView<'_>) -> bool {
+            Records.is_bulk(request)
+        }
+        fn read(&self, request: RequestView<'_>, body: &Bytes) -> Result<Vec<Item>, Refusal> {
+            self.at("read");
+            Records.read(request, body)
+        }
+        fn keep(&self, request: RequestView<'_>, body: &Bytes, kept: &[usize]) -> Result<Bytes, Refusal> {
+            self.at("keep");
+            Records.keep(request, body, kept)
+        }
+        fn merge(&self, verdicts: &Verdicts, answer: Option<Response<Bytes>>) -> Result<Response<Bytes>, Unmergeable> {
+            self.at("merge");
+            Records.merge(verdicts, answer)
+        }
+        fn done(&self, verdicts: &Verdicts, answer: &Response<Bytes>) -> Vec<usize> {
+            self.at("done");
+            Records.done(verdicts, answer)
+        }
+    }
+    for step in ["read", "keep", "call", "done", "merge"] {
+        let store = MemoryStore::new();
+        let locks = locks_of_users(store.clone()).build();
+        let held = locks.acquire(LockRequest::exclusive("/records/1")).await.unwrap();
+        let inner = probe(move |_: Request<RequestBody<Text>>| async move {
+            assert_ne!(step, "call", "as it was told to");
+            Ok::<_, ProbeError>(crate::records::answer(http::StatusCode::OK, r#"[{"done": true}]"#))
+        });
+        let service = BatchLayer::new(locks.clone(), Panics(step)).forward_unlocked().layer(inner);
+        let write = tokio::spawn(service.oneshot(bulk(&ids(["1", "2"]))));
+        assert!(write.await.is_err_and(|error| error.is_panic()), "{step}");
+        assert_eq!(store.stats().in_flight, 0, "{step}");
+        locks.release(held.token()).await.unwrap();
+        lock_now(&locks, "/records/2");
+    }
+}
+
+#[tokio::test]
 async fn a_lapsed_lease_stops_the_service_and_no_success_is_answered() {
     let memory = MemoryStore::new();
     let blocker = Locks::new(memory).acquire(LockRequest::exclusive("/records/1")).await.unwrap().lock().clone();

@@ -238,6 +238,24 @@ async fn bodies_that_are_too_long_break_off_or_never_end() {
 }
 
 #[tokio::test]
+async fn items_that_are_deep_down_each_are_refused() {
+    let store = Rigged::new(MemoryStore::new());
+    let mut service = saving(&BatchLayer::new(hub(store.clone()), Records), &Seen::default());
+    for (levels, status) in [(64, 200), (65, 400)] {
+        let records: Value = (0..1_000).map(|at| json!({ "id": format!("{}/{at}", "/a".repeat(levels - 1)) })).collect();
+        let asked = store.calls(Call::Admit);
+        assert_eq!(send(&mut service, bulk(&records)).await.status, status, "{levels}");
+        assert_eq!(
+            store.calls(Call::Admit) - asked,
+            usize::from(status == 200),
+            "a store looks at every level of every path"
+        );
+    }
+    // One may be as deep as it would be alone.
+    assert_eq!(send(&mut service, bulk(&json!([{ "id": "/a".repeat(30_000) }]))).await.status, 200);
+}
+
+#[tokio::test]
 async fn items_that_all_depend_on_all_are_refused() {
     let locks = hub(Rigged::new(MemoryStore::new()));
     let mut service = saving(&BatchLayer::new(locks, Records), &Seen::default());

@@ -4,7 +4,7 @@
 //! write touches; the pure rules then decide about that step. A check-only store reads the locks at and above the targets
 //! and judges them here; only for what goes with all below it, and for conditions, it asks a script that changes nothing.
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use redis::{Cmd, Value};
 use tokio::time::Instant;
@@ -48,17 +48,11 @@ impl Case {
     pub(super) fn new(question: Question) -> Self {
         let plain = question.conditions.is_empty() && question.targets.iter().all(|target| target.effect == Effect::Write);
         let mut places: Vec<[u8; 16]> = Vec::new();
-        for (at, target) in question.targets.iter().enumerate() {
+        // Only what is new: targets share at least the root. A bulk write has thousands of them.
+        let (mut known, several) = (HashSet::new(), question.targets.len() > 1);
+        for target in &question.targets {
             let chain = chain(&target.key);
-            let new = chain.iter().map(|place| place.hash);
-            if at == 0 {
-                places.extend(new);
-            } else {
-                // Only what is new: targets share at least the root.
-                let known = places.len();
-                let fresh: Vec<[u8; 16]> = new.filter(|hash| !places[..known].contains(hash)).collect();
-                places.extend(fresh);
-            }
+            places.extend(chain.iter().map(|place| place.hash).filter(|hash| !several || known.insert(*hash)));
         }
         Self { targets: targets_text(&question.targets), question, places, plain }
     }
