@@ -5,6 +5,8 @@
 //!
 //! When it is ready it prints the curl lines that show the whole story. Paste them into a shell.
 
+#[path = "common/basic.rs"]
+mod basic;
 #[path = "common/store_url.rs"]
 mod store_url;
 
@@ -17,12 +19,11 @@ use std::{
 use axum::{
     Extension, Json, Router,
     extract::{Path, Request, State},
-    http::{HeaderMap, HeaderValue, StatusCode, header},
+    http::{HeaderValue, StatusCode, header},
     middleware::{self, Next},
     response::{IntoResponse, Response},
     routing::get,
 };
-use base64::prelude::{BASE64_STANDARD, Engine};
 use serde_json::Value;
 use tower_lock::{
     Access, Admission, AuthorizeAsk, Authorizer, DefaultAuthorizer, LockEndpoint, LockKind, LockLayer, LockRequest, Locks,
@@ -67,9 +68,9 @@ struct User(String);
 
 /// HTTP Basic (RFC 7617). A real service would look at the password.
 async fn authenticate(mut request: Request, next: Next) -> Response {
-    match user(request.headers()) {
-        Some(user) => {
-            request.extensions_mut().insert(user);
+    match basic::user(request.headers()) {
+        Some(name) => {
+            request.extensions_mut().insert(User(name));
             next.run(request).await
         }
         None => {
@@ -77,13 +78,6 @@ async fn authenticate(mut request: Request, next: Next) -> Response {
             (StatusCode::UNAUTHORIZED, challenge, "Any user name, any password.\n").into_response()
         }
     }
-}
-
-fn user(headers: &HeaderMap) -> Option<User> {
-    let (scheme, credentials) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
-    let credentials = String::from_utf8(BASE64_STANDARD.decode(credentials.trim()).ok()?).ok()?;
-    let (name, _password) = credentials.split_once(':')?;
-    (scheme.eq_ignore_ascii_case("basic") && !name.is_empty()).then(|| User(name.to_owned()))
 }
 
 /// The administrator sees and ends every lock. Everybody else: what goes without an authorizer.

@@ -6,6 +6,8 @@
 //! Keeps texts under any path. Who sends HTTP Basic (any password) has a name; who does not may write what nobody has
 //! locked. When it is ready it prints the curl lines that show the whole story. Paste them into a shell.
 
+#[path = "common/basic.rs"]
+mod basic;
 #[path = "common/store_url.rs"]
 mod store_url;
 
@@ -15,9 +17,8 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use base64::prelude::{BASE64_STANDARD, Engine};
 use bytes::Bytes;
-use http::{Method, Request, Response, StatusCode, header};
+use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper_util::{
@@ -60,12 +61,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
 }
 
-/// Who the caller is: the name of HTTP Basic (RFC 7617). A real service would look at the password.
+/// Who the caller is: the name of HTTP Basic.
 fn principal(request: &RequestView<'_>) -> Option<Principal> {
-    let (scheme, credentials) = request.headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
-    let credentials = String::from_utf8(BASE64_STANDARD.decode(credentials.trim()).ok()?).ok()?;
-    let (name, _password) = credentials.split_once(':')?;
-    (scheme.eq_ignore_ascii_case("basic") && !name.is_empty()).then(|| Principal::new(name))
+    basic::user(request.headers).map(Principal::new)
 }
 
 /// The service itself, which knows nothing of locks.

@@ -12,12 +12,13 @@
 //!
 //! A third argument, `bare`, leaves the layer out, to compare with: `… --example webdav 127.0.0.1:3000 memory: bare`.
 
+#[path = "common/basic.rs"]
+mod basic;
 #[path = "common/store_url.rs"]
 mod store_url;
 
 use std::{convert::Infallible, error::Error};
 
-use base64::prelude::{BASE64_STANDARD, Engine};
 use bytes::Bytes;
 use dav_server::{DavHandler, davpath::DavPath, memfs::MemFs};
 use http::{HeaderMap, Request, Response, StatusCode, Uri, header};
@@ -99,20 +100,12 @@ fn rules(ask: &AuthorizeAsk<'_>) -> Access {
 #[derive(Clone)]
 struct User(String);
 
-/// The name of HTTP Basic (RFC 7617). Nobody looks at the password here; a real service would.
-fn user(headers: &HeaderMap) -> Option<User> {
-    let (scheme, credentials) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
-    let credentials = String::from_utf8(BASE64_STANDARD.decode(credentials.trim()).ok()?).ok()?;
-    let (name, _password) = credentials.split_once(':')?;
-    (scheme.eq_ignore_ascii_case("basic") && !name.is_empty()).then(|| User(name.to_owned()))
-}
-
 /// Outside of the locks, so that they know the caller, and a stranger learns nothing of them (RFC 4918 section 8.1).
 async fn authenticated<S, B>(app: S, mut request: Request<Incoming>) -> Result<Response<Either<B, Full<Bytes>>>, S::Error>
 where
     S: Service<Request<Incoming>, Response = Response<B>>,
 {
-    let Some(user) = user(request.headers()) else {
+    let Some(user) = basic::user(request.headers()).map(User) else {
         let mut response = Response::new(Either::Right(Full::from("Any user name, any password.\n")));
         *response.status_mut() = StatusCode::UNAUTHORIZED;
         let challenge = "Basic realm=\"files\", charset=\"UTF-8\"".parse().expect("a field value");

@@ -23,6 +23,8 @@
 //! server can add: a question for the `pre-receive` hook of the repository itself, which is in `pre-receive` beside it.
 
 mod answer;
+#[path = "../common/basic.rs"]
+mod basic;
 mod locking;
 mod objects;
 mod paths;

@@ -2,14 +2,13 @@
 
 use axum::{
     extract::{RawPathParams, Request, State, rejection::RawPathParamsRejection},
-    http::{HeaderMap, StatusCode, header},
+    http::StatusCode,
     middleware::Next,
     response::Response,
 };
-use base64::prelude::{BASE64_STANDARD, Engine};
 use tower_lock::{Access, Action, AuthorizeAsk, Depth, LockKind, Locks, Principal, request::RequestView};
 
-use crate::answer::Failure;
+use crate::{answer::Failure, basic};
 
 /// Who may end what somebody else has locked.
 const ADMIN: &str = "admin";
@@ -34,7 +33,7 @@ pub(crate) async fn enter(
     mut request: Request,
     next: Next,
 ) -> Result<Response, Failure> {
-    let Some(user) = user(request.headers()) else {
+    let Some(user) = basic::user(request.headers()) else {
         return Err(Failure::new(StatusCode::UNAUTHORIZED, "Any user name, any password."));
     };
     // Octets that are no text name nothing.
@@ -49,15 +48,6 @@ pub(crate) async fn enter(
     let caller = locks.caller(&RequestView::of(&request))?;
     request.extensions_mut().insert(caller);
     Ok(next.run(request).await)
-}
-
-/// HTTP Basic (RFC 7617). A real service would look at the password.
-fn user(headers: &HeaderMap) -> Option<String> {
-    let (scheme, credentials) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
-    let credentials = String::from_utf8(BASE64_STANDARD.decode(credentials.trim()).ok()?).ok()?;
-    let (name, _password) = credentials.split_once(':')?;
-    let is_name = !name.is_empty() && name.len() <= 100 && !name.chars().any(char::is_control);
-    (scheme.eq_ignore_ascii_case("basic") && is_name).then(|| name.to_owned())
 }
 
 pub(crate) fn may_push(principal: Option<&Principal>) -> bool {

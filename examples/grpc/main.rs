@@ -7,6 +7,8 @@
 //!
 //! When it is ready it prints the lines that show the whole story. Paste them into a shell.
 
+#[path = "../common/basic.rs"]
+mod basic;
 mod client;
 mod documents;
 mod messages;
@@ -19,7 +21,6 @@ use axum::{
     middleware::{self, Next},
     response::{IntoResponse, Response},
 };
-use base64::prelude::{BASE64_STANDARD, Engine};
 use tonic::service::Routes;
 use tower_lock::{
     Access, Action, AuthorizeAsk, Authorizer, DefaultAuthorizer, LockEndpoint, LockLayer, Locks, Principal, ResourceKey,
@@ -89,9 +90,9 @@ pub(crate) struct User(pub(crate) String);
 
 /// HTTP Basic (RFC 7617), for calls and for requests alike. A real service would look at the password.
 async fn authenticate(mut request: Request, next: Next) -> Response {
-    match user(&request) {
-        Some(user) => {
-            request.extensions_mut().insert(user);
+    match basic::user(request.headers()) {
+        Some(name) => {
+            request.extensions_mut().insert(User(name));
             next.run(request).await
         }
         // Which a gRPC client takes for `UNAUTHENTICATED`.
@@ -100,13 +101,6 @@ async fn authenticate(mut request: Request, next: Next) -> Response {
             (StatusCode::UNAUTHORIZED, challenge, "Any user name, any password.\n").into_response()
         }
     }
-}
-
-fn user(request: &Request) -> Option<User> {
-    let (scheme, credentials) = request.headers().get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
-    let credentials = String::from_utf8(BASE64_STANDARD.decode(credentials.trim()).ok()?).ok()?;
-    let (name, _password) = credentials.split_once(':')?;
-    (scheme.eq_ignore_ascii_case("basic") && !name.is_empty()).then(|| User(name.to_owned()))
 }
 
 fn story(address: &str) -> std::io::Result<String> {

@@ -18,6 +18,8 @@
 //!
 //! The states themselves are in memory, and gone with the process, whichever store the locks are in.
 
+#[path = "../common/basic.rs"]
+mod basic;
 mod lock_info;
 mod locking;
 mod people;

@@ -2,14 +2,13 @@
 
 use axum::{
     extract::Request,
-    http::{HeaderMap, StatusCode, header},
+    http::{StatusCode, header},
     middleware::Next,
     response::{IntoResponse, Response},
 };
-use base64::prelude::{BASE64_STANDARD, Engine};
 use tower_lock::{Access, Action, AuthorizeAsk, Authorizer, DefaultAuthorizer};
 
-use crate::locking::KIND;
+use crate::{basic, locking::KIND};
 
 /// Who the caller is, as the authentication found out.
 #[derive(Clone)]
@@ -19,21 +18,13 @@ impl User {
     pub(crate) fn name(&self) -> &str {
         &self.0
     }
-
-    fn of(headers: &HeaderMap) -> Option<Self> {
-        let (scheme, credentials) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
-        let credentials = String::from_utf8(BASE64_STANDARD.decode(credentials.trim()).ok()?).ok()?;
-        let (name, _password) = credentials.split_once(':')?;
-        let fits = !name.is_empty() && name.len() <= 100 && !name.chars().any(char::is_control);
-        (scheme.eq_ignore_ascii_case("basic") && fits).then(|| Self(name.to_owned()))
-    }
 }
 
 /// HTTP Basic (RFC 7617), which Terraform sends unasked. A real service would look at the password.
 pub(crate) async fn authenticate(mut request: Request, next: Next) -> Response {
-    match User::of(request.headers()) {
-        Some(user) => {
-            request.extensions_mut().insert(user);
+    match basic::user(request.headers()) {
+        Some(name) => {
+            request.extensions_mut().insert(User(name));
             next.run(request).await
         }
         None => {

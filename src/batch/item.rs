@@ -2,9 +2,9 @@
 
 use std::borrow::Cow;
 
-use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+use percent_encoding::{AsciiSet, utf8_percent_encode};
 
-use crate::lock::{Effect, Membership, ResourceKey};
+use crate::lock::{Effect, Membership, NOT_IN_A_PATH, ResourceKey};
 
 /// One entry of a bulk write: which resources it changes, what it is called, what it depends on.
 ///
@@ -99,33 +99,12 @@ impl Item {
     /// and for `.` and `..`, which no encoding makes names of.
     #[must_use]
     pub fn segment(id: &str) -> String {
-        segment(id).into_owned()
+        const NOT_IN_A_SEGMENT: &AsciiSet = &NOT_IN_A_PATH.add(b'%').add(b'/');
+        utf8_percent_encode(id, NOT_IN_A_SEGMENT).to_string()
     }
 
     fn and(mut self, path: String, effect: Effect, membership: Membership) -> Self {
         self.changes.push(Change { path, effect, membership });
         self
     }
-}
-
-/// What RFC 3986 section 3.3 lets stand in a segment stays as it is.
-fn segment(id: &str) -> Cow<'_, str> {
-    const NO_SEGMENT: &AsciiSet = &CONTROLS
-        .add(b' ')
-        .add(b'"')
-        .add(b'#')
-        .add(b'%')
-        .add(b'/')
-        .add(b'<')
-        .add(b'>')
-        .add(b'?')
-        .add(b'[')
-        .add(b'\\')
-        .add(b']')
-        .add(b'^')
-        .add(b'`')
-        .add(b'{')
-        .add(b'|')
-        .add(b'}');
-    utf8_percent_encode(id, NO_SEGMENT).into()
 }

@@ -7,7 +7,26 @@ mod scan;
 
 use std::{borrow::Cow, fmt, sync::Arc};
 
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+
 use self::scan::{all_words, bytes_equal, is_plain};
+
+/// What neither `pchar` nor a slash is (RFC 3986 section 3.3), but for the percent sign.
+pub(crate) const NOT_IN_A_PATH: &AsciiSet = &CONTROLS
+    .add(b' ')
+    .add(b'"')
+    .add(b'#')
+    .add(b'<')
+    .add(b'>')
+    .add(b'?')
+    .add(b'[')
+    .add(b'\\')
+    .add(b']')
+    .add(b'^')
+    .add(b'`')
+    .add(b'{')
+    .add(b'|')
+    .add(b'}');
 
 /// The canonical path of a resource, with an optional namespace (a tenant, a host).
 ///
@@ -80,24 +99,8 @@ impl<'a> ResourceKey<'a> {
     /// The path as it stands in a URI: percent-encoded (RFC 3986 section 3.3).
     #[must_use]
     pub fn uri(&self) -> Cow<'_, str> {
-        use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
-        // What `pchar` does not allow. `%` stays: in a canonical path it only stands in `%00` and `%25`.
-        const REST: &AsciiSet = &CONTROLS
-            .add(b' ')
-            .add(b'"')
-            .add(b'#')
-            .add(b'<')
-            .add(b'>')
-            .add(b'?')
-            .add(b'[')
-            .add(b'\\')
-            .add(b']')
-            .add(b'^')
-            .add(b'`')
-            .add(b'{')
-            .add(b'|')
-            .add(b'}');
-        utf8_percent_encode(&self.path, REST).into()
+        // `%` stays: in a canonical path it only stands in `%00` and `%25`.
+        utf8_percent_encode(&self.path, NOT_IN_A_PATH).into()
     }
 
     /// The same key, borrowing from this one.

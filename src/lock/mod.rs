@@ -13,6 +13,8 @@ mod target;
 mod time;
 mod token;
 
+#[cfg(feature = "batch")]
+pub(crate) use self::key::NOT_IN_A_PATH;
 pub(crate) use self::key::{is_below, parent};
 pub use self::{
     holder::{HolderClaim, HolderProof, Owner, Principal},
