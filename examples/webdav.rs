@@ -21,7 +21,7 @@ use std::{convert::Infallible, error::Error};
 
 use bytes::Bytes;
 use dav_server::{DavHandler, davpath::DavPath, memfs::MemFs};
-use http::{HeaderMap, Request, Response, StatusCode, Uri, header};
+use http::{Request, Response, StatusCode, Uri, header};
 use http_body::Body;
 use http_body_util::{Either, Full};
 use hyper::{body::Incoming, server::conn::http1};
