@@ -73,9 +73,23 @@ impl From<Refusal> for Failure {
 
 /// A lock in a sentence.
 pub(crate) fn told(lock: &LockView) -> String {
-    let path = paths::path(&lock.resource);
+    let path = printable(&paths::path(&lock.resource));
     let owner = lock.owner.as_ref().and_then(|owner| owner.display_name()).unwrap_or("somebody");
     format!("{path} is locked by {owner} since {}", lock.created_at)
+}
+
+/// A name as a terminal may be told it: git takes nearly anything for one, and what this says is printed by clients and hooks.
+fn printable(name: &str) -> String {
+    // Also what turns the direction of all that follows.
+    let is_odd = |letter: char| letter.is_control() || matches!(letter, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let mut printable = String::with_capacity(name.len());
+    for letter in name.chars() {
+        match is_odd(letter) {
+            true => printable.extend(letter.escape_default()),
+            false => printable.push(letter),
+        }
+    }
+    printable
 }
 
 impl IntoResponse for Failure {

@@ -155,3 +155,22 @@ fn a_guest_reads_and_changes_nothing() {
     assert_eq!(guest.post("objects/batch", &json!({ "operation": "download", "objects": [object] })).status, 200);
     assert_eq!(guest.send("PUT", &format!("objects/{}", "0".repeat(64)), &[], b"x").status, 403);
 }
+
+#[test]
+fn a_name_says_nothing_to_the_terminal_of_who_is_told_of_it() {
+    let server = server("memory:");
+    let [ann, ben] = ["ann", "ben"].map(|user| Client::new(&server, "paint", user));
+    let path = "a\u{1b}]0;owned\u{7}\nb.bin is locked by nobody\r\u{9b}2J\u{202e}ä";
+    let id = ann.locked(path);
+    let told = [ben.lock(path).failure(409), ben.unlock(&id, false).failure(403), ben.may_push(&[path, "b.bin"]).text()];
+    for text in told {
+        let odd = |letter: char| letter.is_control() || letter == '\u{202e}';
+        assert!(!text.trim_end_matches('\n').contains(odd), "{text:?}");
+        assert!(
+            text.contains("a\\u{1b}]0;owned\\u{7}\\nb.bin is locked by nobody\\r\\u{9b}2J\\u{202e}ä is locked by ann"),
+            "{text:?}"
+        );
+    }
+    // Programs are told it as it is.
+    assert_eq!(ben.list("").locks().0[0]["path"], path);
+}
