@@ -184,6 +184,16 @@ mod tests {
     }
 
     #[test]
+    fn tokens_of_other_parts_are_others() {
+        let parts: [&[&str]; 9] =
+            [&[], &[""], &["", ""], &["ab"], &["a", "b"], &["b", "a"], &["ab", ""], &["", "ab"], &["a\0\0\0\0\0\0\0\u{1}b"]];
+        let tokens: std::collections::HashSet<_> = parts.into_iter().map(LockToken::derive).collect();
+        assert_eq!(tokens.len(), parts.len());
+        assert_eq!(LockToken::derive(&["a", "b"]), LockToken::derive(&["a", "b"]));
+        assert_eq!(LockToken::derive(&[]).as_uuid().get_version_num(), 8);
+    }
+
+    #[test]
     fn what_is_no_token() {
         for text in [
             "",

@@ -22,7 +22,7 @@ use tower_lock::{
 
 use crate::{
     guard::{MINUTE, a_minute, settle},
-    kit::{Server, answer, problem},
+    kit::{Server, TICK, answer, problem},
     line::Fate,
     support::SECOND,
 };
@@ -146,6 +146,69 @@ async fn what_may_have_been_granted_is_undone_whatever_the_answer() {
         settle().await;
         assert!(!server.is_locked("/docs/7").await, "{status}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_of_the_repeat_undoes_what_was_granted_before() {
+    let server = Server::new();
+    let line = server.line("ann");
+    // Somebody on the way has a word of their own.
+    for refusal in [problem(423, r#"{"code": "locked"}"#), problem(429, r#"{"code": "lock_quota"}"#), answer(401, &[], "")] {
+        line.next([Fate::AnswerCut, Fate::Answered(refusal.clone())]);
+        let error = line.locks().acquire(a_minute("/docs/7")).await.unwrap_err();
+        assert_eq!(error.refused().map(Refused::status), Some(refusal.status()));
+        settle().await;
+        assert!(!server.is_locked("/docs/7").await, "{refusal:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_repeat_at_once_is_not_believed_to_have_all_its_life_before_it() {
+    let server = Server::new();
+    let line = server.line("ann");
+    line.next([Fate::AnswerHangs]);
+    let terms = LockTerms::exclusive("/docs/7").lifetime(20 * SECOND);
+    // Half a second of it is over, and what the server says is rounded up.
+    let guard = line.locks().answer_within(SECOND / 2).acquire(terms).await.unwrap();
+    line.all(Fate::Cut);
+    while !guard.is_lost() {
+        assert!(server.is_locked("/docs/7").await, "the guard holds what is gone");
+        sleep(TICK).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_lock_is_no_reason_to_ask_again_where_nothing_was_asked_before() {
+    let server = Server::new();
+    let line = server.line("ann");
+    line.next([Fate::Answered(problem(412, r#"{"code": "lock_lost"}"#))]);
+    let error = line.locks().acquire(a_minute("/docs/7")).await.unwrap_err();
+    assert_eq!(error.refused().map(|refused| refused.status().as_u16()), Some(412));
+    settle().await;
+    assert_eq!(line.sent().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refresh_that_hangs_does_not_take_all_the_time_that_is_left() {
+    let server = Server::new();
+    let line = server.line("ann");
+    let guard = line.locks().acquire(LockTerms::exclusive("/docs/7").lifetime(9 * SECOND)).await.unwrap();
+    line.next([Fate::Late(MINUTE)]);
+    sleep(20 * SECOND).await;
+    guard.checkpoint().expect("it was asked again in time");
+    assert!(server.is_locked("/docs/7").await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_goes_a_little_faster_than_ours_is_allowed_for() {
+    let server = Server::new();
+    let line = server.line("ann");
+    let guard = line.locks().acquire(LockTerms::exclusive("/docs/7").lifetime(1_000 * SECOND)).await.unwrap();
+    let left = guard.deadline().unwrap() - Instant::now();
+    assert!((998 * SECOND..=999 * SECOND).contains(&left), "{left:?}");
+    sleep(400 * SECOND).await;
+    let left = guard.deadline().unwrap() - Instant::now();
+    assert!(left <= 999 * SECOND, "{left:?}");
 }
 
 #[tokio::test(start_paused = true)]

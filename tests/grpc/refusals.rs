@@ -2,7 +2,9 @@
 
 use tonic::Code;
 use tonic_types::{ErrorDetail, ErrorDetails, StatusExt};
-use tower_lock::{Access, AuthorizeAsk, LockKind, LockLayer, LockRequest, MemoryStore, Owner, RefusalCode, locks::GrpcCode};
+use tower_lock::{
+    Access, AuthorizeAsk, Limits, LockKind, LockLayer, LockRequest, MemoryStore, Owner, RefusalCode, locks::GrpcCode,
+};
 
 use crate::{
     kit::{World, call, documents_of, holding, refused, strangers_of, text},
@@ -101,6 +103,20 @@ async fn who_may_not_see_a_lock_learns_no_more_than_that_it_is_not_to_be() {
     assert_eq!((info.reason.as_str(), &members[..]), ("LOCKED", &[("code", "locked")][..]), "not even that it is frozen");
     let told = format!("{status:?}");
     assert!(!told.contains("/docs/7") && !told.contains(&granted.lock().id().to_string()), "{told}");
+}
+
+#[tokio::test]
+async fn who_may_not_see_a_lock_learns_not_how_many_there_are() {
+    let mut limits = Limits::default();
+    limits.blockers_named = 1;
+    let locks = strangers_of(MemoryStore::new()).authorizer(|_: &AuthorizeAsk<'_>| Access::Denied).limits(limits).build();
+    for _ in 0..3 {
+        drop(locks.acquire(LockRequest::shared("/docs/7").kind(LockKind::Freeze)).await.unwrap());
+    }
+    let world = World::behind(LockLayer::new(locks)).await;
+    let status = refused(world.save(call("ben", "7", text("x"))).await, Code::FailedPrecondition);
+    let [ErrorDetail::ErrorInfo(info)] = &status.get_error_details_vec()[..] else { panic!("{status:?}") };
+    assert_eq!(info.metadata.keys().collect::<Vec<_>>(), ["code"]);
 }
 
 #[tokio::test]
