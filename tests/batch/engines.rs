@@ -1,6 +1,6 @@
 //! The same on every store: two questions, everything named, tokens, the end of what is gone, acquires that wait.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use http::{Request, StatusCode};
 use serde_json::json;
@@ -12,11 +12,13 @@ use crate::{
     support::{Call, ProbeError, Rigged, Text, by, lock, lock_for, locks_of_users, probe, send, with},
 };
 
+/// Other tests run beside these.
+const PATIENCE: Duration = Duration::from_secs(20);
+
 async fn bulk_writes_are_guarded_item_by_item(store: Arc<dyn LockStore>) {
     let store = Rigged::new(store);
-    // Other tests run beside this one.
     let mut limits = Limits::default();
-    limits.admit_within = std::time::Duration::from_secs(20);
+    limits.admit_within = PATIENCE;
     let locks = locks_of_users(store.clone()).limits(limits).build();
     let numbers: Vec<String> = (0..200).map(|id| id.to_string()).collect();
     let all = ids(numbers.iter().map(String::as_str));
@@ -112,7 +114,8 @@ async fn memory() {
 async fn redis() {
     let server = crate::support::engines::RedisServer::shared();
     let name = uuid::Uuid::new_v4().to_string();
-    let store = tower_lock::store::RedisStore::builder(&server.url()).namespace(&name).build().expect("a sound URL");
+    let store = tower_lock::store::RedisStore::builder(&server.url()).namespace(&name).time_limit(PATIENCE);
+    let store = store.build().expect("a sound URL");
     bulk_writes_are_guarded_item_by_item(Arc::new(store)).await;
 }
 
@@ -121,7 +124,8 @@ async fn redis() {
 async fn postgres() {
     let server = crate::support::engines::PostgresServer::shared();
     let name = uuid::Uuid::new_v4().to_string();
-    let store = tower_lock::store::PostgresStore::builder(&server.url()).namespace(&name).build().expect("a sound URL");
+    let store = tower_lock::store::PostgresStore::builder(&server.url()).namespace(&name).time_limit(PATIENCE);
+    let store = store.build().expect("a sound URL");
     store.migrate().await.expect("the schema is made");
     bulk_writes_are_guarded_item_by_item(Arc::new(store)).await;
 }

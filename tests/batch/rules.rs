@@ -381,6 +381,20 @@ async fn locks_of_removed_records_end_where_the_service_says_that_it_was_done() 
     }
 }
 
+#[tokio::test]
+async fn what_is_only_accepted_ends_no_lock_whatever_is_said_of_its_items() {
+    let locks = locks_of_users(MemoryStore::new()).build();
+    for (mode, layer) in modes(&locks) {
+        let token = lock_for(&locks, "ann", "/records/1", LockScope::Exclusive).await;
+        let mut service =
+            crate::records::answering(&layer, || crate::records::answer(http::StatusCode::ACCEPTED, r#"[{"done": true}]"#));
+        let ask = tagged(bulk(&json!([{"id": "1", "delete": true}])), "/records/1", token);
+        let answer = send(&mut service, by(with(ask, "prefer", "lock=release"), "ann")).await;
+        assert_eq!((answer.status.as_u16(), answer.header("preference-applied")), (202, None), "{mode}");
+        assert!(locks.release(token).await.unwrap().is_some(), "{mode}: it is not gone yet");
+    }
+}
+
 /// Where the service got everything, its answer is about everything: it says nothing of an item what it says of another one.
 #[tokio::test]
 async fn what_was_done_of_all_that_was_forwarded_is_read_off_an_answer_about_all() {

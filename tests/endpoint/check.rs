@@ -306,10 +306,16 @@ async fn code_may_check_as_itself_and_on_behalf_of_others() {
     assert_eq!(serde_json::to_value(&seen[1]).unwrap(), json!({"resource": "/b", "locked": false, "locks": []}));
 }
 
+/// Other tests run beside these.
+#[cfg(all(unix, any(feature = "redis", feature = "postgres")))]
+const PATIENCE: Duration = Duration::from_secs(20);
+
 /// Five hundred resources of a real engine, of which every tenth is locked.
 #[cfg(all(unix, any(feature = "redis", feature = "postgres")))]
 async fn checked_on(store: impl tower_lock::LockStore) {
-    let locks = Locks::new(store);
+    let mut limits = Limits::default();
+    limits.answer_within = PATIENCE;
+    let locks = Locks::builder(store).limits(limits).build();
     let paths: Vec<String> = (0..500).map(|at| format!("/records/{at}")).collect();
     for batch in paths.iter().step_by(10).collect::<Vec<_>>().chunks(25) {
         let mut request = LockRequest::exclusive(batch[0].as_str());
@@ -330,7 +336,7 @@ async fn checked_on(store: impl tower_lock::LockStore) {
 async fn five_hundred_resources_are_checked_in_redis() {
     let name = uuid::Uuid::new_v4().to_string();
     let url = crate::support::engines::RedisServer::shared().url();
-    checked_on(tower_lock::store::RedisStore::builder(&url).namespace(&name).build().unwrap()).await;
+    checked_on(tower_lock::store::RedisStore::builder(&url).namespace(&name).time_limit(PATIENCE).build().unwrap()).await;
 }
 
 #[cfg(all(unix, feature = "postgres"))]
@@ -338,7 +344,7 @@ async fn five_hundred_resources_are_checked_in_redis() {
 async fn five_hundred_resources_are_checked_in_postgres() {
     let name = uuid::Uuid::new_v4().to_string();
     let url = crate::support::engines::PostgresServer::shared().url();
-    let store = tower_lock::store::PostgresStore::builder(&url).namespace(&name).build().unwrap();
+    let store = tower_lock::store::PostgresStore::builder(&url).namespace(&name).time_limit(PATIENCE).build().unwrap();
     store.migrate().await.expect("the schema is made");
     checked_on(store).await;
 }
