@@ -382,6 +382,52 @@ async fn locks_of_removed_records_end_where_the_service_says_that_it_was_done() 
 }
 
 #[tokio::test]
+async fn where_nothing_reaches_below_a_removed_record_takes_nothing_below_with_it() {
+    let locks = locks_of_users(MemoryStore::new()).keys_by(KeyRules::new().exact()).build();
+    let seen = Seen::default();
+    let mut service = saving(&forwarding(&locks), &seen);
+    let record = LockRequest::exclusive("/records/1").depth(Depth::Zero).principal("ann");
+    let record = locks.acquire(record).await.unwrap().token();
+    let below = lock_for(&locks, "eve", "/records/1/part", LockScope::Exclusive).await;
+    lock_for(&locks, "eve", "/records/2/part", LockScope::Exclusive).await;
+    let records = json!([{"id": "1", "delete": true}, {"id": "2", "delete": true}]);
+    let answer = send(&mut service, by(tagged(bulk(&records), "/records/1", record), "ann")).await;
+    assert_eq!(said(&answer), ["done", "done"]);
+    assert!(locks.release(record).await.unwrap().is_none(), "it went with its record");
+    assert!(locks.release(below).await.unwrap().is_some(), "what is below has not gone");
+}
+
+#[tokio::test]
+async fn a_resolver_that_knows_that_a_record_is_there_spares_its_collection() {
+    for exists in [false, true] {
+        let locks = locks_of_users(MemoryStore::new())
+            .keys_fn(move |ask| {
+                let resolved = tower_lock::request::Resolved::from(tower_lock::ResourceKey::parse(ask.path)?.into_owned());
+                Ok(if exists { resolved.existing() } else { resolved })
+            })
+            .build();
+        lock(&locks, "/others", Depth::Zero).await;
+        let mut service = saving(&forwarding(&locks), &Seen::default());
+        let records = json!([{"id": "/others/1", "new": true}, {"id": "/others/2", "delete": true}]);
+        let expected = [if exists { "done" } else { "locked" }, "locked"];
+        assert_eq!(said(&send(&mut service, bulk(&records)).await), expected);
+    }
+}
+
+#[tokio::test]
+async fn a_destination_of_the_request_is_one_of_a_bulk_write_too() {
+    let locks = locks_of_users(MemoryStore::new()).build();
+    lock(&locks, "/elsewhere", Depth::Infinity).await;
+    for (mode, layer) in modes(&locks) {
+        let seen = Seen::default();
+        let mut service = saving(&layer, &seen);
+        let mut ask = with(bulk(&ids(["1"])), "destination", "/elsewhere/7");
+        *ask.method_mut() = http::Method::from_bytes(b"MOVE").unwrap();
+        assert_eq!((send(&mut service, ask).await.status.as_u16(), seen.count()), (423, 0), "{mode}");
+    }
+}
+
+#[tokio::test]
 async fn what_is_only_accepted_ends_no_lock_whatever_is_said_of_its_items() {
     let locks = locks_of_users(MemoryStore::new()).build();
     for (mode, layer) in modes(&locks) {
