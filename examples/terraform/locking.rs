@@ -103,7 +103,9 @@ impl Asked {
             .kind(KIND)
             .client_ref(info.to_text(self.locks.limits().client_ref))
             .propose_token(token(&self.state, info.id()));
-        match self.locks.acquire_for(&self.caller, request).await {
+        // On the caller's behalf, and not as the caller's own request: what stands in `client_ref` is what was read here.
+        let server = Caller::application(self.caller.principal().cloned()).shown_as(Some(self.caller.owner()));
+        match self.locks.acquire_for(&server, request).await {
             Ok(_granted) => Ok(shown(&info)),
             // Somebody else locked with this ID.
             Err(refusal) if refusal.code() == RefusalCode::ProposalConflict => match self.holder().await? {

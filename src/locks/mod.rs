@@ -31,6 +31,7 @@ mod stats;
 #[cfg(feature = "tracing")]
 mod traced;
 mod view;
+mod visible;
 mod wait;
 mod watch;
 

@@ -4,7 +4,7 @@ use std::{borrow::Cow, error::Error, fmt, mem, sync::Arc};
 
 use http::StatusCode;
 
-use super::{Caller, LockView, Locks, LostView};
+use super::{Caller, LockView, Locks, LostView, visible::Visible};
 use crate::{
     lock::{Lock, LockKind, LockState, LostLock, ResourceKey, is_below},
     request::RequestError,
@@ -441,7 +441,7 @@ impl Parts {
 
     fn tell_locked(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some(lock) = self.locks.first() else {
-            return write!(f, "{} is locked.", self.name());
+            return write!(f, "{} is locked.", Visible(self.name()));
         };
         let verb = match (&lock.kind, lock.state) {
             (_, LockState::Pending) => "is about to be locked",
@@ -450,21 +450,21 @@ impl Parts {
         };
         match self.resource.as_deref() {
             Some(resource) if is_below(resource, &lock.resource) => {
-                write!(f, "{resource} {verb} through {}", lock.resource)?;
+                write!(f, "{} {verb} through {}", Visible(resource), Visible(&lock.resource))?;
             }
             Some(resource) if is_below(&lock.resource, resource) => {
-                write!(f, "{resource} holds {}, which {verb}", lock.resource)?;
+                write!(f, "{} holds {}, which {verb}", Visible(resource), Visible(&lock.resource))?;
             }
             // The resource itself, or another one that the request changes: a destination.
-            _ => write!(f, "{} {verb}", lock.resource)?,
+            _ => write!(f, "{} {verb}", Visible(&lock.resource))?,
         }
         if let Some(name) = lock.owner.as_ref().and_then(|owner| owner.display_name()) {
-            write!(f, " by {name}")?;
+            write!(f, " by {}", Visible(name))?;
         } else if lock.mine {
             f.write_str(" by you")?;
         }
         if let Some(reason) = &lock.reason {
-            write!(f, " ({reason})")?;
+            write!(f, " ({})", Visible(reason))?;
         }
         match lock.expires_at {
             _ if lock.state == LockState::Pending => {}
@@ -486,7 +486,7 @@ impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let parts = &*self.0;
         if let Some(detail) = &parts.detail {
-            return f.write_str(detail);
+            return Visible(detail).fmt(f);
         }
         match parts.code {
             RefusalCode::Locked | RefusalCode::Frozen => parts.tell_locked(f),
@@ -502,11 +502,11 @@ impl fmt::Display for Refusal {
                 Ok(())
             }
             RefusalCode::WriteInProgress => {
-                write!(f, "{} is being written; the lock could not wait for that to end.", parts.name())
+                write!(f, "{} is being written; the lock could not wait for that to end.", Visible(parts.name()))
             }
             RefusalCode::ProposalConflict => f.write_str("The proposed token or id is in use."),
             RefusalCode::LockRequired => {
-                write!(f, "{} can only be written by the holder of a lock on it.", parts.name())?;
+                write!(f, "{} can only be written by the holder of a lock on it.", Visible(parts.name()))?;
                 if !parts.locks.is_empty() {
                     f.write_str(" ")?;
                     parts.tell_locked(f)?;
@@ -526,7 +526,7 @@ impl fmt::Display for Refusal {
 
 fn tell_lost(lost: &LostView, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     match &lost.resource {
-        Some(resource) => write!(f, "Your lock on {resource}")?,
+        Some(resource) => write!(f, "Your lock on {}", Visible(resource))?,
         None => f.write_str("The lock that the request relies on")?,
     }
     f.write_str(match lost.cause {
@@ -539,10 +539,10 @@ fn tell_lost(lost: &LostView, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         crate::lock::LostCause::Unknown => " is not known here",
     })?;
     if let Some(actor) = &lost.by {
-        write!(f, " by {actor}")?;
+        write!(f, " by {}", Visible(actor))?;
     }
     if let Some(reason) = &lost.reason {
-        write!(f, " ({reason})")?;
+        write!(f, " ({})", Visible(reason))?;
     }
     if let Some(time) = lost.at {
         write!(f, " at {time}")?;

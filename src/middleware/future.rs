@@ -355,7 +355,7 @@ where
         let after = prepare(&mut request, &admitted, locks, options, heeded);
         // Stores that give leases answer later: who is to be told, should this one lapse.
         let after = after.unwrap_or_else(|| Box::new(After::nothing(locks)));
-        let protocol = Format::of_protocol(request.method(), request.headers());
+        let protocol = Format::of_protocol(RequestView::of(&request));
         let guard = Guard { permit: admitted.permit, after: Some(after), hold: options.hold, lease: Lease::Aged, protocol };
         this.state.set(State::Running { future: service.call(request), guard });
         None

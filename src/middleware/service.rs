@@ -81,7 +81,7 @@ where
         // Looked at where it lies: a request is large, and is moved once, into the service.
         match self.decide(&mut request) {
             Decision::Go(permit, after) => {
-                let protocol = Format::of_protocol(request.method(), request.headers());
+                let protocol = Format::of_protocol(RequestView::of(&request));
                 let hold = self.options.hold;
                 ResponseFuture::guarded(self.inner.call(request), permit, after, (hold, protocol), &self.responder)
             }

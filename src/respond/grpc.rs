@@ -79,7 +79,7 @@ use std::{borrow::Cow, collections::BTreeMap};
 
 use base64::prelude::{BASE64_STANDARD_NO_PAD, Engine};
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Response, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, Version, header};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use prost::Message;
 
@@ -88,6 +88,7 @@ use super::ResponseBody;
 use crate::{
     lock::{LockKind, LockState, Owner},
     locks::{GrpcCode, LockView, LostView, Refusal},
+    request::RequestView,
 };
 
 const CONTENT_TYPE: &str = "application/grpc";
@@ -164,6 +165,16 @@ impl GrpcStatus {
             headers.insert(name, HeaderValue::from_str(value).expect("visible ASCII"));
         }
     }
+}
+
+/// Whether a request is a call. Whoever sends something else than a POST looks at the status of HTTP, and would take 200 for a
+/// success; so would a program that has called its upload so, but speaks an HTTP that gRPC does not run over. What a
+/// translation to gRPC hands on may be of any version, and says that it reads trailers.
+#[inline]
+pub(super) fn is_call(request: RequestView<'_>) -> bool {
+    *request.method == Method::POST
+        && is_grpc(request.headers)
+        && (request.version >= Version::HTTP_2 || request.headers.get(header::TE).is_some_and(|te| te == "trailers"))
 }
 
 /// Whether a message with these headers speaks gRPC: `application/grpc`, alone or with `+proto` or the like.

@@ -1,6 +1,6 @@
 //! `Format`: which form of an answer a client prefers (RFC 9110 section 12.5.1).
 
-use http::{HeaderMap, Method, Response, StatusCode, header};
+use http::{HeaderMap, Response, StatusCode, header};
 use mediatype::{MediaType, MediaTypeList, Name, ReadParams};
 
 use crate::request::RequestView;
@@ -36,7 +36,7 @@ impl Format {
     /// The form in which a request is refused: that of its protocol, where it has one, else what it [prefers](Self::wanted).
     #[must_use]
     pub fn of(request: RequestView<'_>) -> Self {
-        match Self::of_protocol(request.method, request.headers) {
+        match Self::of_protocol(request) {
             Self::Problem => Self::wanted(request.headers),
             format => format,
         }
@@ -45,20 +45,25 @@ impl Format {
     /// The form that the protocol of a request asks for, whatever else is preferred; [`Format::Problem`] where it asks for none.
     /// Cheap enough to be asked of every write.
     #[inline]
-    pub(crate) fn of_protocol(method: &Method, headers: &HeaderMap) -> Self {
+    pub(crate) fn of_protocol(request: RequestView<'_>) -> Self {
         #[cfg(feature = "grpc")]
-        // Whoever sends something else than a POST looks at the status of HTTP, and would take 200 for a success.
-        if *method == Method::POST && super::grpc::is_grpc(headers) {
+        if super::grpc::is_call(request) {
             return Self::Grpc;
         }
         #[cfg(not(feature = "grpc"))]
-        let _none = (method, headers);
+        let _none = request;
         Self::Problem
     }
 
     /// The form that the protocol of an answer asks for.
     pub(crate) fn of_answer(headers: &HeaderMap) -> Self {
-        Self::of_protocol(&Method::POST, headers)
+        #[cfg(feature = "grpc")]
+        if super::grpc::is_grpc(headers) {
+            return Self::Grpc;
+        }
+        #[cfg(not(feature = "grpc"))]
+        let _none = headers;
+        Self::Problem
     }
 
     /// The same as [`Format::wanted`] for a WebDAV caller: XML, unless the client prefers one of the others.

@@ -37,7 +37,8 @@ async fn a_refusal_over_many_locks_with_long_texts_is_cut_and_says_so() {
     }
     let answer = plain("");
     let mut service = LockLayer::new(locks.clone()).layer(answer);
-    let call_all = support::with(request("POST", "/docs/7"), "content-type", "application/grpc");
+    let call_all =
+        support::with(support::with(request("POST", "/docs/7"), "content-type", "application/grpc"), "te", "trailers");
     let answer = support::send(&mut service, call_all).await;
     assert_eq!(answer.header("grpc-status"), Some("9"));
     // As HTTP/2 counts (RFC 9113 section 6.5.2).
@@ -70,7 +71,8 @@ async fn a_lost_lock_with_long_texts_beside_one_in_the_way_fits_as_well() {
 
     let mut service = LockLayer::new(locks).layer(plain(""));
     let uri = ResourceKey::from_canonical(path.as_str());
-    let save = support::with(request("POST", &uri.uri()), "content-type", "application/grpc");
+    let save =
+        support::with(support::with(request("POST", &uri.uri()), "content-type", "application/grpc"), "te", "trailers");
     let save = support::holding(support::with(save, "x-user", "ann"), granted.token());
     let answer = support::send(&mut service, save).await;
     let size: usize = answer.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 32).sum();

@@ -134,9 +134,8 @@ async fn a_call_that_waits_is_told_before_its_own_deadline() {
     drop(locks.acquire(LockRequest::exclusive("/docs/7")).await.unwrap());
     let mut service = LockLayer::new(locks.clone()).layer(plain(""));
     let mut save = request("POST", SAVE);
-    for (name, value) in
-        [("content-type", "application/grpc"), ("document-id", "7"), ("prefer", "wait=30"), ("grpc-timeout", "10S")]
-    {
+    let head = [("content-type", "application/grpc"), ("te", "trailers"), ("document-id", "7")];
+    for (name, value) in head.into_iter().chain([("prefer", "wait=30"), ("grpc-timeout", "10S")]) {
         save = support::with(save, name, value);
     }
     assert_eq!(Preferences::of(RequestView::of(&save).headers).wait, Some(Duration::from_secs(30)));
@@ -185,16 +184,25 @@ async fn what_is_no_grpc_call_gets_a_problem_document_as_ever() {
     drop(locks.acquire(LockRequest::exclusive("/docs/7")).await.unwrap());
     let answer = plain("");
     let mut service = LockLayer::new(locks).layer(answer);
-    for (method, content_type, grpc) in [
-        ("POST", "application/grpc", true),
-        ("POST", "application/grpc+proto", true),
-        ("POST", "application/grpc+json", true),
-        ("POST", "application/grpc-web+proto", false),
-        ("POST", "application/json", false),
+    let (old, new) = (http::Version::HTTP_11, http::Version::HTTP_2);
+    for (method, content_type, version, te, grpc) in [
+        ("POST", "application/grpc", new, "trailers", true),
+        ("POST", "application/grpc+proto", new, "trailers", true),
+        ("POST", "application/grpc+json", new, "trailers", true),
+        // Where a proxy has taken it away.
+        ("POST", "application/grpc", new, "", true),
+        // What a translation of another protocol hands on.
+        ("POST", "application/grpc", old, "trailers", true),
+        ("POST", "application/grpc-web+proto", new, "trailers", false),
+        ("POST", "application/json", new, "trailers", false),
         // An upload of what somebody calls so: its client looks at the status of HTTP.
-        ("PUT", "application/grpc", false),
+        ("PUT", "application/grpc", new, "trailers", false),
+        ("POST", "application/grpc", old, "", false),
+        ("POST", "application/grpc", old, "gzip", false),
     ] {
-        let write = support::with(request(method, "/docs/7"), "content-type", content_type);
+        let mut write = support::with(request(method, "/docs/7"), "content-type", content_type);
+        *write.version_mut() = version;
+        let write = if te.is_empty() { write } else { support::with(write, "te", te) };
         let answer = support::send(&mut service, write).await;
         if grpc {
             assert_eq!((answer.status.as_u16(), answer.header("content-type")), (200, Some("application/grpc")));

@@ -31,7 +31,7 @@ async fn a_lock_in_the_way_is_told_with_who_why_and_until_when() {
 
     let status = refused(world.save(call("ben", "7", text("x"))).await, Code::FailedPrecondition);
     assert_eq!(world.documents.calls(), 0);
-    assert!(status.message().starts_with("/docs/7 is locked by the legal desk (100 % café\nexport) until "), "{status:?}");
+    assert!(status.message().starts_with("/docs/7 is locked by the legal desk (100 % café export) until "), "{status:?}");
     assert_eq!(status.metadata().get("retry-after").unwrap(), "900");
 
     let details = details(&status);

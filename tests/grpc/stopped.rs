@@ -57,7 +57,8 @@ async fn a_stream_that_is_no_grpc_is_cut_with_an_error_as_ever() {
     let leases = Leases::default();
     let layer = LockLayer::new(documents_of(leases.clone()).build()).until_body_ends();
     let mut service = layer.layer(plain("half"));
-    let call = support::with(request("POST", "/docs/7"), "content-type", "application/grpc");
+    let call =
+        support::with(support::with(request("POST", "/docs/7"), "content-type", "application/grpc"), "te", "trailers");
     let response = tower::Service::call(tower::ServiceExt::ready(&mut service).await.unwrap(), call).await.unwrap();
     leases.lapse();
     assert!(response.into_body().collect().await.is_err());
@@ -79,7 +80,7 @@ async fn a_responder_of_ones_own_is_told_which_protocol_a_stopped_call_spoke() {
                 std::future::pending::<Result<Response<support::Text>, support::ProbeError>>().await
             }
         }));
-        let put = support::with(request("POST", "/docs/7"), "content-type", content_type);
+        let put = support::with(support::with(request("POST", "/docs/7"), "content-type", content_type), "te", "trailers");
         assert_eq!(support::send(&mut service, put).await.text(), format!("{told:?}"));
     }
 }

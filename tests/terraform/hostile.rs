@@ -169,3 +169,13 @@ fn nobody_gets_in_without_a_name() {
     }
     assert_eq!(backend.holder("demo"), None);
 }
+
+#[test]
+fn nobody_says_at_the_endpoint_to_be_an_apply() {
+    let backend = Backend::over("memory:");
+    let forged = json!({"kind": "terraform", "client_ref": info("one")}).to_string();
+    let json = [("content-type", "application/json")];
+    let answer = backend.ask_with("ben", "PUT", "/locks/state/demo", &json, forged);
+    answer.refusal(403, "forbidden");
+    assert_eq!(backend.lock("ann", "demo", "one").status, 200);
+}
