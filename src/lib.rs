@@ -59,8 +59,8 @@
 //! ```
 //!
 //! The example `axum` is a whole service, `editor` a page where people edit documents together, `hyper` a service without a
-//! framework, `custom_store` a store of one's own, `terraform` a state backend for clients that make up lock strings of their
-//! own and know no token.
+//! framework, `custom_store` a store of one's own, `bulk` a service with bulk writes, `grpc` one behind tonic, `client` the other
+//! end. `terraform` and `git_lfs` are for clients that have lock protocols of their own.
 //!
 //! # Where to start
 //!
@@ -71,6 +71,7 @@
 //! - [`MemoryStore`] keeps locks in this process, and with the feature `redb` in a file too. For a fleet there are
 //!   `RedisStore` (feature `redis`) and `PostgresStore` (feature `postgres`). Another store implements [`LockStore`].
 //! - `DavLayer` (feature `webdav`) gives a WebDAV handler that knows nothing of locks the whole of RFC 4918 locking.
+//! - `BatchLayer` (feature `batch`) takes the place of [`LockLayer`] where a request carries many records, of which some are locked.
 //! - [`recipes`] say which lock for what: an editor, a frozen account, a check-out, a saga, an export; and when 409, 412 or 428 is
 //!   the better answer.
 //! - Behind tonic, refusals are gRPC statuses with the lock as details (feature `grpc`): `respond::grpc`, and the example `grpc`.
