@@ -9,6 +9,7 @@ mod acquire;
 mod admit;
 mod cooling;
 mod core;
+mod decide;
 mod drain;
 mod durable;
 mod filter;
