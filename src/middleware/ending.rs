@@ -38,7 +38,7 @@ impl Ending {
 }
 
 impl InFlight for Ending {
-    fn end(&self, _write: WriteId) {
+    fn end(self: Arc<Self>, _write: WriteId) {
         let Some((permit, own)) = self.write.lock().take() else { return };
         drop(permit);
         if self.lapsed.load(Ordering::Relaxed) {

@@ -27,7 +27,9 @@ impl WriteId {
 /// Where a store keeps its writes in flight. What a [`Permit`] calls.
 pub trait InFlight: Send + Sync + 'static {
     /// The write has ended. Never blocks, and may be called from any thread, in a drop, outside of a runtime.
-    fn end(&self, write: WriteId);
+    ///
+    /// Gets the `Arc` that its permit held, so that a store can use it again instead of counting it down and up.
+    fn end(self: Arc<Self>, write: WriteId);
 
     /// Ready once the write's lease has lapsed, so that it must be stopped: others may now be granted what it changes.
     /// A store in the same process never lets one lapse.
@@ -79,7 +81,7 @@ impl Permit {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        if let Some(registry) = &self.registry {
+        if let Some(registry) = self.registry.take() {
             registry.end(WriteId(self.bits));
         }
     }

@@ -53,7 +53,7 @@ impl Leases {
 }
 
 impl InFlight for Lease {
-    fn end(&self, _: WriteId) {
+    fn end(self: Arc<Self>, _: WriteId) {
         self.ended.fetch_add(1, Ordering::SeqCst);
     }
 

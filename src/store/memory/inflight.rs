@@ -206,7 +206,7 @@ impl Shard {
 }
 
 impl InFlight for Shard {
-    fn end(&self, id: WriteId) {
+    fn end(self: Arc<Self>, id: WriteId) {
         let at = Entry::of(id);
         if at.shard != self.index {
             return;

@@ -172,7 +172,8 @@ impl Inner {
         self.lease - self.lease / 10
     }
 
-    fn end(&self, name: WriteName) {
+    /// The engine is to be told that a write has ended.
+    fn over(&self, name: WriteName) {
         {
             let mut state = self.state.lock();
             // What is older than a lease the engine has forgotten by itself.
@@ -247,10 +248,10 @@ impl Inner {
 }
 
 impl InFlight for Inner {
-    fn end(&self, write: WriteId) {
+    fn end(self: Arc<Self>, write: WriteId) {
         let running = self.state.lock().slots.remove(write);
         if let Some(running) = running {
-            Self::end(self, running.name);
+            self.over(running.name);
         }
     }
 
@@ -314,7 +315,7 @@ impl Begun {
 impl Drop for Begun {
     fn drop(&mut self) {
         if self.open {
-            self.writes.end(self.name);
+            self.writes.over(self.name);
         }
     }
 }

@@ -146,7 +146,7 @@ impl LockStore for ModelStore {
 }
 
 impl InFlight for Shared {
-    fn end(&self, write: WriteId) {
+    fn end(self: Arc<Self>, write: WriteId) {
         self.step(|state, _| state.writes.retain(|running| running.id != write));
     }
 

@@ -85,7 +85,7 @@ fn an_id_means_nothing_once_its_write_has_ended() {
     drop(first);
     let second = registry.register(&write("/a"), 2, Vec::new());
     assert_eq!(Entry::of(second.id().unwrap()).slot, Entry::of(id).slot, "the slot is used again");
-    shard.end(id);
+    shard.clone().end(id);
     assert!(registry.meets(&[exclusive("/a")], None), "the first one's id does not end the second");
     assert_eq!((second.generation(), shard.generation(id)), (2, 0));
 }
