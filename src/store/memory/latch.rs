@@ -5,8 +5,7 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use parking_lot::Mutex;
-
+use super::sync::Mutex;
 use crate::lock::LockParts;
 
 #[derive(Debug)]

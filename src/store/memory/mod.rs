@@ -23,6 +23,7 @@ mod plan;
 mod prefix;
 mod record;
 mod slab;
+mod sync;
 mod table;
 
 use std::{fmt, sync::Arc, time::Duration};

@@ -3,7 +3,9 @@
 //! A lock ends once. Whoever sees that its time is up and that nothing pins it says so here, and from then on nobody can
 //! pin it any more: otherwise one reader could treat it as gone while another, a little behind, pins it back to life.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::Ordering;
+
+use super::sync::AtomicU32;
 
 /// Set once the lock has ended.
 const ENDED: u32 = 1 << 31;
