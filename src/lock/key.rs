@@ -55,9 +55,11 @@ impl<'a> ResourceKey<'a> {
     /// none; nothing else is looked at.
     #[must_use]
     pub fn from_canonical(path: impl Into<Cow<'a, str>>) -> Self {
-        let path = path.into();
-        let path = if path.starts_with('/') { path } else { Cow::Owned(format!("/{path}")) };
-        Self { namespace: None, path }
+        match path.into() {
+            Cow::Borrowed(path) if path.starts_with('/') => Self { namespace: None, path: Cow::Borrowed(path) },
+            Cow::Owned(path) if path.starts_with('/') => Self { namespace: None, path: Cow::Owned(path) },
+            path => Self { namespace: None, path: Cow::Owned(format!("/{path}")) },
+        }
     }
 
     /// The same path in `namespace`.

@@ -408,9 +408,9 @@ impl Locks {
         &self,
         limit: Duration,
         what: &'static str,
-        answer: StoreFuture<T>,
+        answer: impl Into<StoreFuture<T>>,
     ) -> Result<T, StoreError> {
-        match answer.into_ready() {
+        match answer.into().into_ready() {
             Ok(answer) => answer,
             Err(pending) => tokio::time::timeout(limit, pending)
                 .await

@@ -17,7 +17,7 @@ use super::{
 use crate::{
     lock::{Gone, HolderProof, ResourceKey, Target},
     request::{Conditions, RequestView, ResolveTargets, gone, may_leave_gone, targets},
-    store::{Admitted, Permit, Refused, StoreError, StoreFuture, Verdict, Write},
+    store::{Admitted, PendingAnswer, Permit, Refused, StoreError, StoreFuture, Verdict, Write},
 };
 
 /// What is thought of a write: at once when the store knows, else later.
@@ -146,15 +146,15 @@ impl Locks {
             .by(principal.as_ref())
             .proven_by(&policy.proof)
             .naming(policy.limits.blockers_named);
-        match self.store().admit(&write).into_ready() {
-            Ok(Ok(Verdict::Admitted(admitted))) if demand == Demand::None || admitted.answered.is_some() => {
+        match self.store().admit(&write) {
+            StoreFuture::Ready(Ok(Verdict::Admitted(admitted))) if demand == Demand::None || admitted.answered.is_some() => {
                 Judgement::Ready(Ok(admitted))
             }
-            Ok(answer) => {
+            StoreFuture::Ready(answer) => {
                 let asked = self.asked(request, conditions, resource, demand);
                 Judgement::Ready(asked.answer(answer))
             }
-            Err(pending) => {
+            StoreFuture::Pending(pending) => {
                 let asked = self.asked(request, conditions, resource, demand);
                 Judgement::Pending(PendingVerdict(Box::pin(asked.wait(pending))))
             }
@@ -280,7 +280,7 @@ struct Asked {
 }
 
 impl Asked {
-    async fn wait(self, pending: StoreFuture<Verdict>) -> Result<Admitted, Refusal> {
+    async fn wait(self, pending: PendingAnswer<Verdict>) -> Result<Admitted, Refusal> {
         let limit = self.locks.limits().admit_within;
         let answer = self.locks.answered_within(limit, DECIDING, pending).await;
         self.answer(answer)

@@ -100,7 +100,7 @@ impl OwnLocks {
                 tell(locks, self.principal.as_ref(), answer);
                 None
             }
-            Err(pending) => Some(pending),
+            Err(pending) => Some(pending.into()),
         }
     }
 }

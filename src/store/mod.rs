@@ -45,7 +45,7 @@ pub use self::{
     clock::{Clock, ClockSleep, ManualClock},
     error::{StoreError, StoreErrorKind},
     follow::{Follow, Followed},
-    future::StoreFuture,
+    future::{PendingAnswer, StoreFuture},
     manage::{Authority, FinalTerm, Refresh, Refreshed, Release, Released, Which},
     memory::{MemoryStats, MemoryStore, MemoryStoreBuilder},
     permit::{InFlight, Permit, WriteId},

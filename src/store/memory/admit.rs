@@ -4,28 +4,34 @@
 //! an allocation. The others are [decided](super::decide).
 
 use super::{core::Core, filter::Glance};
-use crate::store::{Admitted, Permit, Verdict, Write};
+use crate::store::{Admitted, Permit, StoreFuture, Verdict, Write};
 
 impl Core {
-    pub(super) fn admit(&self, write: &Write<'_>) -> Verdict {
+    #[inline]
+    pub(super) fn admit(&self, write: &Write<'_>) -> StoreFuture<Verdict> {
+        // Every answer is made where it is returned: moved on the way there, it would cost more than the look.
         if write.conditions.is_empty() {
             // Read before the look: a write that was let through before a grant must not carry the grant's number.
             let generation = self.generation();
-            let (permit, glance) = match &self.registry {
+            match &self.registry {
+                None => {
+                    if self.filter.glance(write.targets) == Glance::Clear {
+                        let permit = Permit::unguarded(generation);
+                        return StoreFuture::ready(Verdict::Admitted(Admitted { permit, answered: None }));
+                    }
+                }
                 // Registered before the look: see the filter for why.
                 Some(registry) => {
                     let permit = registry.register(write.targets, generation, Vec::new());
                     #[cfg(test)]
                     super::tests::instant::between_registration_and_look();
-                    (permit, self.filter.look(write.targets))
+                    if self.filter.look(write.targets) == Glance::Clear {
+                        return StoreFuture::ready(Verdict::Admitted(Admitted { permit, answered: None }));
+                    }
+                    // Gives its place up while it waits for the table: a write that may yet be refused is in nobody's way.
                 }
-                None => (Permit::unguarded(generation), self.filter.glance(write.targets)),
-            };
-            if glance == Glance::Clear {
-                return Verdict::Admitted(Admitted { permit, answered: None });
             }
-            // Gives its place up while it waits for the table: a write that may yet be refused is in nobody's way.
         }
-        self.decide(write)
+        StoreFuture::ready(self.decide(write))
     }
 }

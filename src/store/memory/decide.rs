@@ -27,6 +27,7 @@ type Digests = SmallVec<[TokenDigest; 4]>;
 
 impl Core {
     #[cold]
+    #[inline(never)]
     pub(super) fn decide(&self, write: &Write<'_>) -> Verdict {
         let digests: Digests = write.conditions.tokens().iter().map(|token| self.key.digest(token)).collect();
         loop {

@@ -83,18 +83,25 @@ impl Filter {
     }
 
     /// Whether any lock or mark may touch `targets`, for a write that is registered already.
+    #[inline]
     pub(super) fn look(&self, targets: &[Target<'_>]) -> Glance {
         // One load for a store without locks.
         let depths = self.depths.load(Ordering::Acquire);
         if depths == 0 {
             return Glance::Clear;
         }
+        self.look_at(depths, targets)
+    }
+
+    #[inline(never)]
+    fn look_at(&self, depths: u64, targets: &[Target<'_>]) -> Glance {
         let slots = self.slots();
         if targets.iter().any(|target| self.touched(slots, depths, target)) { Glance::Look } else { Glance::Clear }
     }
 
     /// The same for a write that nobody waits for: what it saw counts only if nothing changed while it looked, so that
     /// one lock taking the place of another is never seen half done.
+    #[inline]
     pub(super) fn glance(&self, targets: &[Target<'_>]) -> Glance {
         let before = self.changes.load(Ordering::Acquire);
         if before % 2 == 1 {

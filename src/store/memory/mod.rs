@@ -293,7 +293,7 @@ impl MemoryStoreBuilder {
 
 impl LockStore for MemoryStore {
     fn admit(&self, write: &Write<'_>) -> StoreFuture<Verdict> {
-        StoreFuture::ready(self.core.admit(write))
+        self.core.admit(write)
     }
 
     fn acquire(&self, request: &Acquire<'_>) -> StoreFuture<Acquired> {
