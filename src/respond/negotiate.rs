@@ -73,16 +73,17 @@ impl Format {
     }
 
     /// Of `ours`, in the order of our own preference, which decides where the client has none.
-    fn wanted_of(ours: &[Self], headers: &HeaderMap) -> Self {
-        let mut best = (ours[0], 0.0);
-        if !headers.contains_key(header::ACCEPT) {
-            return best.0;
+    fn wanted_of<const N: usize>(ours: &[Self; N], headers: &HeaderMap) -> Self {
+        // What most programs send, or nothing.
+        if headers.get(header::ACCEPT).is_none_or(|accept| accept == "*/*") && at_most_once(headers) {
+            return ours[0];
         }
-        for format in ours.iter().copied() {
-            let (main, sub) = format.media_type();
-            let quality = wanted(headers, main, sub).map_or(0.0, |(_, quality)| quality);
+        let qualities = wanted(headers, &ours.map(Self::media_type));
+        let mut best = (ours[0], 0.0);
+        for (format, quality) in ours.iter().zip(qualities) {
+            let quality = quality.map_or(0.0, |(_, quality)| quality);
             if quality > best.1 {
-                best = (format, quality);
+                best = (*format, quality);
             }
         }
         best.0
@@ -130,21 +131,30 @@ pub(crate) fn outcome<B>(response: &Response<B>) -> StatusCode {
 /// Whether a client would rather have a stream of events than JSON: it names `text/event-stream`, and does not like JSON as
 /// well.
 pub(crate) fn prefers_events(headers: &HeaderMap) -> bool {
-    let named = wanted(headers, "text", "event-stream").filter(|(specificity, _)| *specificity == NAMED);
-    let json = wanted(headers, "application", "json").map_or(0.0, |(_, quality)| quality);
-    named.is_some_and(|(_, quality)| quality > json)
+    let [events, json] = wanted(headers, &[("text", "event-stream"), ("application", "json")]);
+    let named = events.filter(|(specificity, _)| *specificity == NAMED);
+    named.is_some_and(|(_, quality)| quality > json.map_or(0.0, |(_, quality)| quality))
 }
 
-/// How exactly a client names `main/sub`, and how much it wants it; nothing where it accepts none.
-fn wanted(headers: &HeaderMap, main: &str, sub: &str) -> Option<(u8, f32)> {
-    headers
-        .get_all(header::ACCEPT)
-        .iter()
-        .filter_map(|accept| accept.to_str().ok())
-        .flat_map(|accept| MediaTypeList::new(accept).filter_map(Result::ok))
-        .filter_map(|range| specificity(&range, main, sub).map(|specificity| (specificity, quality(&range))))
-        // The most specific range decides (`text/html;q=0, */*` does not accept HTML).
-        .max_by(|a, b| a.0.cmp(&b.0))
+fn at_most_once(headers: &HeaderMap) -> bool {
+    headers.get_all(header::ACCEPT).iter().nth(1).is_none()
+}
+
+/// How exactly a client names each of `types`, and how much it wants it; nothing where it accepts none.
+fn wanted<const N: usize>(headers: &HeaderMap, types: &[(&str, &str); N]) -> [Option<(u8, f32)>; N] {
+    let mut found = [None; N];
+    let fields = headers.get_all(header::ACCEPT).iter().filter_map(|accept| accept.to_str().ok());
+    for range in fields.flat_map(|accept| MediaTypeList::new(accept).filter_map(Result::ok)) {
+        for (found, (main, sub)) in found.iter_mut().zip(types) {
+            // The most specific range decides (`text/html;q=0, */*` does not accept HTML), of several the last one.
+            if let Some(specificity) = specificity(&range, main, sub)
+                && found.is_none_or(|(most, _)| most <= specificity)
+            {
+                *found = Some((specificity, quality(&range)));
+            }
+        }
+    }
+    found
 }
 
 /// The specificity of a range that names a type and nothing else.
@@ -152,15 +162,19 @@ const NAMED: u8 = 2;
 
 /// How exactly `range` names `main/sub`; nothing where it does not.
 fn specificity(range: &MediaType<'_>, main: &str, sub: &str) -> Option<u8> {
-    let full_sub: String = match range.suffix {
-        Some(suffix) => format!("{}+{suffix}", range.subty),
-        None => range.subty.to_string(),
+    let (ty, any) = (range.ty.as_str(), range.subty == "*" && range.suffix.is_none());
+    let is_sub = || match (range.suffix, sub.rsplit_once('+')) {
+        (None, _) => range.subty.as_str().eq_ignore_ascii_case(sub),
+        (Some(suffix), Some((sub, of_sub))) => {
+            range.subty.as_str().eq_ignore_ascii_case(sub) && suffix.as_str().eq_ignore_ascii_case(of_sub)
+        }
+        (Some(_), None) => false,
     };
-    match (range.ty.as_str(), full_sub.as_str()) {
-        ("*", "*") => Some(0),
-        (ty, "*") if ty.eq_ignore_ascii_case(main) => Some(1),
-        (ty, subty) if ty.eq_ignore_ascii_case(main) && subty.eq_ignore_ascii_case(sub) => Some(NAMED),
-        _ => None,
+    match ty {
+        "*" if any => Some(0),
+        ty if !ty.eq_ignore_ascii_case(main) => None,
+        _ if any => Some(1),
+        _ => is_sub().then_some(NAMED),
     }
 }
 
