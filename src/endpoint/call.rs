@@ -78,7 +78,7 @@ impl Call {
         // The tokens count as matching here. What is false even so (`Not <token>`, a token of somebody else's making)
         // is false however the locks are.
         if !conditions.holds(|_, _| true).is_true() {
-            return Err(self.locks.lock_lost(caller, None, Vec::new(), &[], false));
+            return Err(self.locks.lock_lost(caller, None, Vec::new(), Vec::new(), false));
         }
         if let Some(token) = in_body {
             conditions.submit(token)?;

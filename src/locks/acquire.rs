@@ -387,18 +387,18 @@ impl Locks {
 
     pub(super) fn not_acquired(&self, caller: &Caller, resource: &ResourceKey<'_>, outcome: Acquired) -> Refusal {
         match outcome {
-            Acquired::Conflict(conflict) => self.locked(caller, Some(resource), &conflict.blockers, conflict.truncated),
+            Acquired::Conflict(conflict) => self.locked(caller, Some(resource), conflict.blockers, conflict.truncated),
             Acquired::Busy { retry_after } => {
                 let seconds = u64::try_from(retry_after.as_millis().div_ceil(1000)).unwrap_or(u64::MAX);
-                self.over_locks(RefusalCode::WriteInProgress, caller, Some(resource), &[], false).retry_in(seconds)
+                self.over_locks(RefusalCode::WriteInProgress, caller, Some(resource), Vec::new(), false).retry_in(seconds)
             }
             Acquired::OverQuota(QuotaExceeded::Principal) => {
-                self.over_locks(RefusalCode::LockQuota, caller, Some(resource), &[], false)
+                self.over_locks(RefusalCode::LockQuota, caller, Some(resource), Vec::new(), false)
             }
-            Acquired::OverQuota(_) => self.over_locks(RefusalCode::StoreFull, caller, Some(resource), &[], false),
-            Acquired::Lost(lost) => self.lock_lost(caller, Some(resource), lost, &[], false),
+            Acquired::OverQuota(_) => self.over_locks(RefusalCode::StoreFull, caller, Some(resource), Vec::new(), false),
+            Acquired::Lost(lost) => self.lock_lost(caller, Some(resource), lost, Vec::new(), false),
             Acquired::NotHolder => Refusal::forbidden("You do not hold the lock to be replaced."),
-            Acquired::Taken => self.over_locks(RefusalCode::ProposalConflict, caller, Some(resource), &[], false),
+            Acquired::Taken => self.over_locks(RefusalCode::ProposalConflict, caller, Some(resource), Vec::new(), false),
             Acquired::Granted(_) | Acquired::Repeated(_) => unreachable!("a grant is no refusal"),
         }
     }

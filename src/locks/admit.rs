@@ -15,7 +15,7 @@ use super::{
     builder::{FailMode, TokenCounts},
 };
 use crate::{
-    lock::{Gone, HolderProof, ResourceKey, Target},
+    lock::{Gone, HolderProof, Principal, ResourceKey, Target},
     request::{Conditions, RequestView, ResolveTargets, gone, may_leave_gone, targets},
     store::{Admitted, PendingAnswer, Permit, Refused, StoreError, StoreFuture, Verdict, Write},
 };
@@ -151,12 +151,13 @@ impl Locks {
                 Judgement::Ready(Ok(admitted))
             }
             StoreFuture::Ready(answer) => {
-                let asked = self.asked(request, conditions, resource, demand);
-                Judgement::Ready(asked.answer(answer))
+                let asked = self.asked(principal, conditions, demand);
+                Judgement::Ready(asked.answer(self, resource, answer))
             }
             StoreFuture::Pending(pending) => {
-                let asked = self.asked(request, conditions, resource, demand);
-                Judgement::Pending(PendingVerdict(Box::pin(asked.wait(pending))))
+                let asked = self.asked(principal, conditions, demand);
+                let (locks, resource) = (self.clone(), resource.clone().into_owned());
+                Judgement::Pending(PendingVerdict(Box::pin(asked.wait(locks, resource, pending))))
             }
         }
     }
@@ -256,63 +257,56 @@ impl Locks {
     }
 
     #[cold]
-    fn asked(
-        &self,
-        request: RequestView<'_>,
-        conditions: &Conditions<'_>,
-        resource: &ResourceKey<'_>,
-        demand: Demand,
-    ) -> Asked {
-        let tokenless = self.is_tokenless(conditions);
-        let caller = self.caller_in(&request, resource.namespace().map(str::to_owned));
-        Asked { locks: self.clone(), caller, resource: resource.clone().into_owned(), demand, tokenless }
+    fn asked(&self, principal: Option<Principal>, conditions: &Conditions<'_>, demand: Demand) -> Asked {
+        Asked { caller: Caller::remote(principal), demand, tokenless: self.is_tokenless(conditions) }
     }
 }
 
 /// What is needed to turn an answer of the store into a refusal, once the request is out of reach.
 struct Asked {
-    locks: Locks,
     caller: Caller,
-    resource: ResourceKey<'static>,
     demand: Demand,
     /// Whether the caller cannot hold anything, for want of a token.
     tokenless: bool,
 }
 
 impl Asked {
-    async fn wait(self, pending: PendingAnswer<Verdict>) -> Result<Admitted, Refusal> {
-        let limit = self.locks.limits().admit_within;
-        let answer = self.locks.answered_within(limit, DECIDING, pending).await;
-        self.answer(answer)
+    async fn wait(
+        self,
+        locks: Locks,
+        resource: ResourceKey<'static>,
+        pending: PendingAnswer<Verdict>,
+    ) -> Result<Admitted, Refusal> {
+        let answer = locks.answered_within(locks.limits().admit_within, DECIDING, pending).await;
+        self.answer(&locks, &resource, answer)
     }
 
-    fn answer(self, answer: Result<Verdict, StoreError>) -> Result<Admitted, Refusal> {
+    #[cold]
+    fn answer(
+        self,
+        locks: &Locks,
+        resource: &ResourceKey<'_>,
+        answer: Result<Verdict, StoreError>,
+    ) -> Result<Admitted, Refusal> {
+        let caller = &self.caller;
+        let required = |refused: Refused| {
+            locks.over_locks(RefusalCode::LockRequired, caller, Some(resource), refused.blockers, refused.truncated)
+        };
         match answer {
             Ok(Verdict::Admitted(admitted)) => match self.demand {
-                Demand::Lock if admitted.answered.is_none() => Err(self.required(&Refused::default())),
+                Demand::Lock if admitted.answered.is_none() => Err(required(Refused::default())),
                 _ => Ok(admitted),
             },
-            Ok(Verdict::Refused(refused)) if self.demand == Demand::Lock && self.tokenless => Err(self.required(&refused)),
+            Ok(Verdict::Refused(refused)) if self.demand == Demand::Lock && self.tokenless => Err(required(*refused)),
             Ok(Verdict::Refused(refused)) => {
                 let Refused { blockers, truncated, condition_failed, lost } = *refused;
-                let (caller, resource) = (&self.caller, Some(&self.resource));
                 Err(if condition_failed {
-                    self.locks.lock_lost(caller, resource, lost, &blockers, truncated)
+                    locks.lock_lost(caller, Some(resource), lost, blockers, truncated)
                 } else {
-                    self.locks.locked(caller, resource, &blockers, truncated)
+                    locks.locked(caller, Some(resource), blockers, truncated)
                 })
             }
-            Err(error) => self.locks.undecided(&self.resource, error),
+            Err(error) => locks.undecided(resource, error),
         }
-    }
-
-    fn required(&self, refused: &Refused) -> Refusal {
-        self.locks.over_locks(
-            RefusalCode::LockRequired,
-            &self.caller,
-            Some(&self.resource),
-            &refused.blockers,
-            refused.truncated,
-        )
     }
 }

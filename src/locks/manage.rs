@@ -120,7 +120,7 @@ impl Locks {
         let answer = self.answered_within(limit, "refreshing a lock", self.store().refresh(&refresh)).await;
         match answer.map_err(|error| self.store_failed(error))? {
             Refreshed::Refreshed(lock, final_term) => Ok(Refreshment { lock, final_term }),
-            Refreshed::Lost(lost) => Err(self.lock_lost(caller, named.resource.as_ref(), vec![lost], &[], false)),
+            Refreshed::Lost(lost) => Err(self.lock_lost(caller, named.resource.as_ref(), vec![lost], Vec::new(), false)),
             Refreshed::NotHolder => Err(Refusal::forbidden("You do not hold this lock.")),
         }
     }

@@ -12,6 +12,7 @@ mod breaking;
 mod builder;
 mod caller;
 mod check;
+mod code;
 mod expiry;
 mod find;
 #[cfg(feature = "grpc")]
@@ -27,6 +28,7 @@ mod own;
 mod race;
 mod refusal;
 mod request;
+mod sentence;
 mod stats;
 #[cfg(feature = "tracing")]
 mod traced;
@@ -58,19 +60,21 @@ pub use self::{
     builder::LocksBuilder,
     caller::Caller,
     check::Checked,
+    code::RefusalCode,
     find::{Listing, LockFilter},
     guard::LockGuard,
     handover::Handover,
     incident::Incident,
     limits::{KindLifetime, Lifetimes, Limits},
     manage::{Named, Refreshment},
-    refusal::{Refusal, RefusalCode},
+    refusal::Refusal,
     request::LockRequest,
     stats::{LockStats, RefusalStats},
     view::{LockView, LostView},
     watch::{LockNews, News},
 };
 use self::{builder::Policy, expiry::Ledger, stats::Counters, wait::Room};
+pub(crate) use self::{sentence::Words, view::Shown, visible::visible};
 use crate::store::{Clock, LockStore};
 
 /// The hub: a store and the policy over it. A cheap handle, cloned wherever locks are needed.

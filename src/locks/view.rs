@@ -99,48 +99,94 @@ impl LockView {
     }
 }
 
-impl Locks {
-    /// What `caller` is shown of `lock`; nothing, where the authorizer says so.
-    #[must_use]
-    pub fn view(&self, caller: &Caller, lock: &Lock) -> Option<LockView> {
-        let access = self.access(caller, Action::See, lock);
-        if access == Access::Denied {
-            return None;
-        }
-        Some(LockView {
-            mine: caller.principal().is_some() && lock.principal() == caller.principal(),
-            can_break: self.access(caller, Action::Break, lock) == Access::Allowed,
-            ..Self::view_of(lock, access)
-        })
+/// What a caller may see of a lock, and do with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Sight {
+    /// [`Access::Limited`] or [`Access::Allowed`].
+    access: Access,
+    mine: bool,
+    can_break: bool,
+}
+
+/// A lock as far as a caller may see it: a [`LockView`] without copies.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Shown<'l> {
+    /// All of it: what may be hidden is to be asked of `Shown`.
+    pub(crate) lock: &'l Lock,
+    pub(crate) sight: Sight,
+}
+
+impl<'l> Shown<'l> {
+    fn is_full(self) -> bool {
+        self.sight.access == Access::Allowed
     }
 
-    /// A lock as it looks to somebody who may do nothing with it.
-    fn view_of(lock: &Lock, access: Access) -> LockView {
-        let full = access == Access::Allowed;
-        LockView {
+    pub(crate) fn owner(self) -> Option<&'l Owner> {
+        Some(self.lock.owner()).filter(|owner| self.is_full() && **owner != Owner::default())
+    }
+
+    pub(crate) fn reason(self) -> Option<&'l str> {
+        self.lock.reason().filter(|_| self.is_full())
+    }
+
+    pub(crate) fn client_ref(self) -> Option<&'l str> {
+        self.lock.client_ref().filter(|_| self.is_full())
+    }
+
+    pub(crate) fn is_mine(self) -> bool {
+        self.sight.mine
+    }
+
+    pub(crate) fn can_break(self) -> bool {
+        self.sight.can_break
+    }
+}
+
+impl From<Shown<'_>> for LockView {
+    fn from(shown: Shown<'_>) -> Self {
+        let lock = shown.lock;
+        Self {
             lock_id: lock.id(),
             resource: lock.root().path().to_owned(),
             scope: lock.scope(),
             depth: lock.depth(),
             kind: lock.kind().clone(),
-            owner: full.then(|| lock.owner().clone()).filter(|owner| *owner != Owner::default()),
-            reason: lock.reason().filter(|_| full).map(str::to_owned),
-            client_ref: lock.client_ref().filter(|_| full).map(str::to_owned),
+            owner: shown.owner().cloned(),
+            reason: shown.reason().map(str::to_owned),
+            client_ref: shown.client_ref().map(str::to_owned),
             state: lock.state(),
             in_use: lock.in_use(),
             created_at: lock.created_at(),
             expires_at: lock.expires_at(),
             expires_in: lock.expires_in(),
             generation: lock.generation(),
-            mine: false,
-            can_break: false,
+            mine: shown.is_mine(),
+            can_break: shown.can_break(),
         }
+    }
+}
+
+impl Locks {
+    /// What `caller` is shown of `lock`; nothing, where the authorizer says so.
+    #[must_use]
+    pub fn view(&self, caller: &Caller, lock: &Lock) -> Option<LockView> {
+        self.sight(caller, lock).map(|sight| Shown { lock, sight }.into())
+    }
+
+    /// What `caller` may see of `lock`; nothing, where the authorizer says so.
+    pub(super) fn sight(&self, caller: &Caller, lock: &Lock) -> Option<Sight> {
+        let access = self.access(caller, Action::See, lock);
+        (access != Access::Denied).then(|| Sight {
+            access,
+            mine: caller.principal().is_some() && lock.principal() == caller.principal(),
+            can_break: self.access(caller, Action::Break, lock) == Access::Allowed,
+        })
     }
 
     /// What `caller` is shown of a lock that they have just acquired, or proven to hold: all of it.
     pub(crate) fn own_view(&self, caller: &Caller, lock: &Lock) -> LockView {
         let can_break = self.access(caller, Action::Break, lock) == Access::Allowed;
-        LockView { mine: true, can_break, ..Self::view_of(lock, Access::Allowed) }
+        Shown { lock, sight: Sight { access: Access::Allowed, mine: true, can_break } }.into()
     }
 
     /// What `caller` may do with `lock`.

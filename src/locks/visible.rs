@@ -12,13 +12,16 @@ impl fmt::Display for Visible<'_> {
         if self.0.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
             return f.write_str(self.0);
         }
-        self.0.chars().try_for_each(|letter| {
-            f.write_char(match letter {
-                '\n' | '\r' | '\t' => ' ',
-                letter if is_unseen(letter) => char::REPLACEMENT_CHARACTER,
-                letter => letter,
-            })
-        })
+        self.0.chars().try_for_each(|letter| f.write_char(visible(letter)))
+    }
+}
+
+/// What stands for a letter.
+pub(crate) fn visible(letter: char) -> char {
+    match letter {
+        '\n' | '\r' | '\t' => ' ',
+        letter if is_unseen(letter) => char::REPLACEMENT_CHARACTER,
+        letter => letter,
     }
 }
 

@@ -8,6 +8,7 @@ mod dav;
 pub mod grpc;
 mod held;
 mod html;
+mod json;
 mod markup;
 mod negotiate;
 mod problem;

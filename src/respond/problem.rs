@@ -1,20 +1,30 @@
 //! `Problem`: a refusal as `application/problem+json` (RFC 9457).
 
-use std::fmt::Write;
+use std::{borrow::Cow, ops::Range, panic::UnwindSafe};
 
 use bytes::Bytes;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
-use crate::locks::{LockView, LostView, Refusal, RefusalCode};
+use super::json::Json;
+use crate::locks::{LockView, LostView, Refusal, RefusalCode, Shown};
 
 /// The body of a refusal. A bare one is cut down to status, code and `retry_after`.
 ///
 /// The members `id`, `operation`, `info`, `who`, `version`, `created` and `path` stay unused at the top, so that a body
 /// can also carry the lock information of clients which look for those.
-#[derive(Debug, Serialize)]
+#[derive(Clone, Copy, Debug)]
 pub struct Problem<'a> {
+    refusal: &'a Refusal,
+}
+
+// A refusal is not changed behind a reference, but for the views, which are there whole or not at all.
+impl UnwindSafe for Problem<'_> {}
+
+/// What a problem consists of.
+#[derive(Serialize)]
+struct Members<'a> {
     #[serde(rename = "type")]
-    kind: std::borrow::Cow<'a, str>,
+    kind: Cow<'a, str>,
     title: &'static str,
     status: u16,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -32,45 +42,165 @@ pub struct Problem<'a> {
     lost: &'a [LostView],
 }
 
+impl Serialize for Problem<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let refusal = self.refusal;
+        let code = refusal.code();
+        let bare = refusal.is_bare();
+        let members = Members {
+            kind: refusal.problem_type(),
+            title: code.title(),
+            status: code.status().as_u16(),
+            detail: (!bare).then(|| refusal.to_string()),
+            code,
+            resource: refusal.resource(),
+            retry_after: refusal.retry_after(),
+            locks: names_locks(refusal).then(|| refusal.locks()),
+            truncated: refusal.is_truncated() && !bare,
+            lost: refusal.lost(),
+        };
+        members.serialize(serializer)
+    }
+}
+
 impl<'a> Problem<'a> {
     /// The problem that `refusal` is.
     #[must_use]
     pub fn of(refusal: &'a Refusal) -> Self {
-        let code = refusal.code();
-        let bare = refusal.is_bare();
-        // A client that asks `locks` of a 423 finds a list there, also an empty one.
-        let names_locks = matches!(code, RefusalCode::Locked | RefusalCode::Frozen | RefusalCode::LockLost);
-        Self {
-            kind: refusal.problem_type(),
-            title: code.title(),
-            status: code.status().as_u16(),
-            detail: (!bare).then(|| sentence(refusal)),
-            code,
-            resource: refusal.resource(),
-            retry_after: refusal.retry_after(),
-            locks: Some(refusal.locks()).filter(|locks| !bare && (names_locks || !locks.is_empty())),
-            truncated: refusal.is_truncated() && !bare,
-            lost: refusal.lost(),
-        }
+        Self { refusal }
     }
 
-    /// The document.
+    /// The document: the bytes that `serde_json` makes of this.
     #[must_use]
     pub fn to_json(&self) -> Bytes {
+        self.document().0
+    }
+
+    /// The document, and where in it the number of `retry_after` is.
+    pub(super) fn document(&self) -> (Bytes, Option<Range<usize>>) {
+        let refusal = self.refusal;
         // Room for what most refusals are, one lock with its owner and reason: growing step by step costs as much as
         // writing.
-        let mut document = Vec::with_capacity(768 + 512 * self.locks.map_or(0, <[LockView]>::len));
-        // Strings, numbers and words: nothing in it can fail to be written.
-        serde_json::to_writer(&mut document, self).expect("a problem is plain data");
-        document.into()
+        let mut json = Json::with_capacity(512 * (1 + refusal.shown().count()));
+        write_head(refusal, &mut json);
+        let place = refusal.retry_after().map(|seconds| {
+            json.raw(",\"retry_after\":");
+            let start = json.len();
+            json.integer(seconds);
+            start..json.len()
+        });
+        if names_locks(refusal) {
+            json.raw(",\"locks\":[");
+            let mut comma = "";
+            for shown in refusal.shown() {
+                json.raw(comma);
+                write_lock(shown, &mut json);
+                comma = ",";
+            }
+            json.raw("]");
+        }
+        if refusal.is_truncated() && !refusal.is_bare() {
+            json.raw(",\"truncated\":true");
+        }
+        if !refusal.lost().is_empty() {
+            json.raw(",\"lost\":");
+            json.value(refusal.lost());
+        }
+        json.raw("}");
+        (json.into_bytes(), place)
     }
 }
 
-/// What a refusal says in one sentence.
-fn sentence(refusal: &Refusal) -> String {
-    let mut sentence = String::with_capacity(192);
-    write!(sentence, "{refusal}").expect("a `String` takes all that is written");
-    sentence
+/// Whether there is a list of locks. A client that asks `locks` of a 423 finds a list there, also an empty one.
+fn names_locks(refusal: &Refusal) -> bool {
+    let always = matches!(refusal.code(), RefusalCode::Locked | RefusalCode::Frozen | RefusalCode::LockLost);
+    !refusal.is_bare() && (always || refusal.shown().next().is_some())
+}
+
+/// All that stands before `retry_after`.
+fn write_head(refusal: &Refusal, json: &mut Json) {
+    let code = refusal.code();
+    match refusal.problem_types() {
+        None => json.raw("{\"type\":\"about:blank"),
+        Some(base) => {
+            json.raw("{\"type\":\"");
+            json.part(base);
+            json.raw(code.as_str());
+        }
+    }
+    json.raw("\",\"title\":\"");
+    json.raw(code.title());
+    json.raw("\",\"status\":");
+    json.raw(code.status().as_str());
+    if !refusal.is_bare() {
+        json.raw(",\"detail\":\"");
+        refusal.tell(json).expect("a document takes all that is written");
+        json.raw("\"");
+    }
+    json.raw(",\"code\":\"");
+    json.raw(code.as_str());
+    json.raw("\"");
+    if let Some(resource) = refusal.resource() {
+        json.raw(",\"resource\":");
+        json.string(resource);
+    }
+}
+
+/// A [`LockView`].
+fn write_lock(shown: Shown<'_>, json: &mut Json) {
+    let lock = shown.lock;
+    json.raw("{\"lock_id\":\"");
+    json.id(lock.id());
+    json.raw("\",\"resource\":");
+    json.string(lock.root().path());
+    json.raw(",\"scope\":\"");
+    json.raw(lock.scope().as_str());
+    json.raw("\",\"depth\":\"");
+    json.raw(lock.depth().as_str());
+    json.raw("\",\"kind\":");
+    json.string(lock.kind().as_str());
+    if let Some(owner) = shown.owner() {
+        json.raw(",\"owner\":{");
+        if let Some(id) = &owner.id {
+            json.raw("\"id\":");
+            json.string(id);
+        }
+        if let Some(name) = &owner.name {
+            json.raw(if owner.id.is_some() { ",\"name\":" } else { "\"name\":" });
+            json.string(name);
+        }
+        json.raw("}");
+    }
+    if let Some(reason) = shown.reason() {
+        json.raw(",\"reason\":");
+        json.string(reason);
+    }
+    if let Some(text) = shown.client_ref() {
+        json.raw(",\"client_ref\":");
+        json.string(text);
+    }
+    json.raw(",\"state\":\"");
+    json.raw(lock.state().as_str());
+    json.raw("\",\"in_use\":");
+    json.boolean(lock.in_use());
+    json.raw(",\"created_at\":\"");
+    json.instant(lock.created_at());
+    match (lock.expires_at(), lock.expires_in()) {
+        (Some(time), Some(seconds)) => {
+            json.raw("\",\"expires_at\":\"");
+            json.instant(time);
+            json.raw("\",\"expires_in\":");
+            json.integer(seconds);
+        }
+        _ => json.raw("\",\"expires_at\":null,\"expires_in\":null"),
+    }
+    json.raw(",\"generation\":");
+    json.integer(lock.generation());
+    json.raw(",\"mine\":");
+    json.boolean(shown.is_mine());
+    json.raw(",\"can_break\":");
+    json.boolean(shown.can_break());
+    json.raw("}");
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {

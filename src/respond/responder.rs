@@ -164,7 +164,12 @@ fn render<B>(refusal: &Refusal, request: &Parts) -> Response<ResponseBody<B>> {
 /// The response of a refusal in one form.
 pub(crate) fn render_as<B>(refusal: &Refusal, format: Format) -> Response<ResponseBody<B>> {
     let body: Bytes = match format {
-        Format::Problem | Format::Json => Problem::of(refusal).to_json(),
+        Format::Problem | Format::Json => {
+            let (document, place) = Problem::of(refusal).document();
+            // The number stands in the document: the field shares it.
+            let seconds = place.and_then(|place| HeaderValue::from_maybe_shared(document.slice(place)).ok());
+            return filled(refusal, format, document, seconds);
+        }
         Format::Html => html::page(refusal).into(),
         Format::Text => format!("{refusal}\n").into(),
         #[cfg(feature = "webdav")]
@@ -177,24 +182,30 @@ pub(crate) fn render_as<B>(refusal: &Refusal, format: Format) -> Response<Respon
 
 /// The response of a refusal that is written already.
 pub(crate) fn written<B>(refusal: &Refusal, format: Format, body: Bytes) -> Response<ResponseBody<B>> {
+    filled(refusal, format, body, refusal.retry_after().map(HeaderValue::from))
+}
+
+fn filled<B>(refusal: &Refusal, format: Format, body: Bytes, seconds: Option<HeaderValue>) -> Response<ResponseBody<B>> {
     let mut response = Response::new(ResponseBody::own(body));
     *response.status_mut() = refusal.status();
-    fill(response.headers_mut(), refusal);
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(format.content_type()));
+    let headers = response.headers_mut();
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(header::VARY, HeaderValue::from_static("accept"));
+    if let Some(seconds) = seconds {
+        headers.insert(header::RETRY_AFTER, seconds);
+    }
+    if let Some(endpoint) = refusal.endpoint_url() {
+        link(headers, refusal, endpoint);
+    }
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(format.content_type()));
     with_refusal(response, refusal)
 }
 
-/// The headers that go with a refusal, whatever its form.
-fn fill(headers: &mut HeaderMap, refusal: &Refusal) {
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert(header::VARY, HeaderValue::from_static("accept"));
-    if let Some(seconds) = refusal.retry_after() {
-        headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
-    }
-    let Some(endpoint) = refusal.endpoint_url() else { return };
+/// Where each of the locks in the way is to be asked about.
+fn link(headers: &mut HeaderMap, refusal: &Refusal, endpoint: &str) {
     // A refusal may name a hundred locks; the first few are links enough.
-    for lock in refusal.locks().iter().take(8) {
-        let link = format!("<{endpoint}/?id={}>; rel=\"monitor\"", lock.lock_id);
+    for shown in refusal.shown().take(8) {
+        let link = format!("<{endpoint}/?id={}>; rel=\"monitor\"", shown.lock.id());
         if let Ok(link) = HeaderValue::try_from(link) {
             headers.append(header::LINK, link);
         }

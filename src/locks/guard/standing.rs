@@ -206,7 +206,7 @@ impl Standing {
 
     fn refusal(&self, first: &Lock, lost: Vec<LostLock>) -> Refusal {
         let holder = Caller::application(first.principal().cloned());
-        self.locks.lock_lost(&holder, Some(first.root()), lost, &[], false)
+        self.locks.lock_lost(&holder, Some(first.root()), lost, Vec::new(), false)
     }
 
     /// `lock` is gone; no more than that is known.

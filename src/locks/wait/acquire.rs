@@ -127,7 +127,7 @@ impl Locks {
         let repeats = proposes(request) && locks.iter().any(same);
         locks.retain(|lock| !(lock.scope() == LockScope::Shared && request.scope == LockScope::Shared));
         let refusal =
-            if locks.is_empty() { self.others_wait(key) } else { self.locked(caller, Some(key), &locks, next.is_some()) };
+            if locks.is_empty() { self.others_wait(key) } else { self.locked(caller, Some(key), locks, next.is_some()) };
         Ok(Some(Passed { repeats, refusal }))
     }
 

@@ -246,7 +246,7 @@ async fn another_first_blocker_each_time_is_no_busy_loop() {
         for at in 0..count {
             let _kept = locks.acquire(LockRequest::exclusive(format!("/{count}/{at}"))).await.unwrap();
             let lock: Vec<Lock> = store.find(&LockQuery::covering(key(&format!("/{count}/{at}")))).await.unwrap().locks;
-            refusals.push(locks.locked(&Caller::application(None), None, &lock, false));
+            refusals.push(locks.locked(&Caller::application(None), None, lock, false));
         }
         let patience = locks.patience(&wait("wait=600")).unwrap();
         let mut waiting = locks.wait_behind(&refusals[0], vec![key("/x")], &patience).unwrap();
