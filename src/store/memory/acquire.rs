@@ -11,13 +11,14 @@ use super::{
     drain::Draining,
     durable::settled,
     graveyard::Asker,
+    inflight::Met,
     latch::Latch,
     plan::{Plan, Right, Successor},
     record::{End, Record, Stage},
 };
 use crate::{
     lock::{Depth, HolderClaim, LockKind, LockParts, LostCause, LostLock, Timestamp, TokenDigest},
-    store::{Acquire, Acquired, Conflict, NewLock, QuotaExceeded, Replaces, StoreFuture, WriteId},
+    store::{Acquire, Acquired, Conflict, NewLock, QuotaExceeded, Replaces, StoreFuture},
 };
 
 /// Ended locks in the way of an acquire that it buries; more than these only count as ended, for good.
@@ -28,7 +29,7 @@ const A_MOMENT: Duration = Duration::from_secs(1);
 /// What the first step of an acquire comes to.
 enum Step {
     Done(Acquired),
-    Wait(Plan, Arc<Latch>, Vec<WriteId>, Timestamp),
+    Wait(Plan, Arc<Latch>, Vec<Met>, Timestamp),
 }
 
 impl Core {
@@ -258,7 +259,7 @@ impl Edit<'_> {
         let ids = marks.iter().map(|slot| self.table.records.id(*slot)).collect();
         let plan = Plan { marks: ids, replaces, lifetime: request.lifetime, within: request.within };
         let Some(registry) = registry else { return Step::Done(self.carry_out(plan)) };
-        // The marks stand, and now each shard is looked through: a write is either seen here or sees them.
+        // The marks stand, and now all writes are looked through: each is either seen here or sees them.
         if !may_wait {
             if registry.meets(&coming, request.within) {
                 plan.marks.iter().for_each(|mark| self.withdraw(mark.slot));

@@ -22,7 +22,7 @@ impl Core {
                 }
                 // Registered before the look: see the filter for why.
                 Some(registry) => {
-                    let permit = registry.register(write.targets, generation, Vec::new());
+                    let permit = registry.register(write.targets, generation, []);
                     #[cfg(test)]
                     super::tests::instant::between_registration_and_look();
                     if self.filter.look(write.targets) == Glance::Clear {

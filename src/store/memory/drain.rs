@@ -11,12 +11,13 @@ use std::{
 use super::{
     core::{Core, Edit},
     durable::Settling,
+    inflight::{self, Met},
     latch::Latch,
     plan::Plan,
 };
 use crate::{
     lock::{LostCause, LostLock},
-    store::{Acquired, ClockSleep, StoreError, WriteId},
+    store::{Acquired, ClockSleep, StoreError},
 };
 
 /// Dropped before it is ready, it takes its marks away as if they had never been.
@@ -25,7 +26,7 @@ pub(super) struct Draining {
     /// None once it has answered.
     plan: Option<Plan>,
     latch: Arc<Latch>,
-    writes: Vec<WriteId>,
+    writes: Vec<Met>,
     deadline: ClockSleep,
     drain: Duration,
     /// The answer, while what it tells of is written down.
@@ -37,7 +38,7 @@ impl Draining {
         core: Arc<Core>,
         plan: Plan,
         latch: Arc<Latch>,
-        writes: Vec<WriteId>,
+        writes: Vec<Met>,
         deadline: ClockSleep,
         drain: Duration,
     ) -> Self {
@@ -45,9 +46,7 @@ impl Draining {
     }
 
     fn detach(&self) {
-        if let Some(registry) = &self.core.registry {
-            registry.detach(&self.latch, &self.writes);
-        }
+        inflight::detach(&self.latch, &self.writes);
     }
 }
 
@@ -90,7 +89,7 @@ impl Future for Draining {
 enum Outcome {
     Answer(Acquired),
     /// More writes have to end.
-    Wait(Plan, Vec<WriteId>),
+    Wait(Plan, Vec<Met>),
 }
 
 impl Drop for Draining {

@@ -1,6 +1,7 @@
 //! `Latch`: what an acquire waits on until the writes that its marks refuse have ended.
 
 use std::{
+    panic::{self, AssertUnwindSafe},
     sync::Arc,
     task::{Context, Poll, Waker},
 };
@@ -31,17 +32,11 @@ impl Latch {
         self.left.lock().writes += 1;
     }
 
-    /// One of the writes has ended.
-    pub(super) fn done(&self) {
-        let waker = {
-            let mut left = self.left.lock();
-            left.writes -= 1;
-            if left.writes == 0 { left.waker.take() } else { None }
-        };
-        // Outside of the mutex: what a waker does is not ours to know.
-        if let Some(waker) = waker {
-            waker.wake();
-        }
+    /// One of the writes has ended. Who is to be woken, if it was the last.
+    fn count_down(&self) -> Option<Waker> {
+        let mut left = self.left.lock();
+        left.writes -= 1;
+        if left.writes == 0 { left.waker.take() } else { None }
     }
 
     /// Ready once all have ended.
@@ -55,5 +50,25 @@ impl Latch {
             None => left.waker = Some(cx.waker().clone()),
         }
         Poll::Pending
+    }
+}
+
+/// A write has ended that all of these waited for.
+pub(super) fn done(latches: &[Arc<Latch>]) {
+    // Outside of every mutex, and all counted before: what a waker does is not ours to know.
+    let wakers: Vec<Waker> = latches.iter().filter_map(|latch| latch.count_down()).collect();
+    let mut wakers = Wakers(wakers.into_iter());
+    wakers.0.by_ref().for_each(Waker::wake);
+}
+
+/// Wakes those that are left also where one of them has panicked.
+struct Wakers(std::vec::IntoIter<Waker>);
+
+impl Drop for Wakers {
+    fn drop(&mut self) {
+        for waker in self.0.by_ref() {
+            // The first panic is the one that is told.
+            _ = panic::catch_unwind(AssertUnwindSafe(|| waker.wake()));
+        }
     }
 }

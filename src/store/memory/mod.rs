@@ -1,7 +1,7 @@
 //! `MemoryStore`: locks in the memory of one process. The default store.
 //!
 //! ```text
-//! admit ──► registry (shards) ──► filter (lock-free) ──► table (one RwLock), only on a hit
+//! admit ──► registry (slots) ──► filter (lock-free) ──► table (one RwLock), only on a hit
 //! acquire ──► table ──► filter ──► registry: wait for the writes that the new lock refuses
 //! ```
 

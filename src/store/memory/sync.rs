@@ -3,7 +3,6 @@
 //! Only what loom tests reach imports from here, and a loom test makes all of it anew inside of its model.
 
 #[cfg(not(all(tower_lock_loom, test)))]
-#[allow(unused_imports, reason = "the registry and the filter come next")]
 pub(super) use {
     parking_lot::Mutex,
     std::sync::atomic::{AtomicU32, AtomicU64, fence},
