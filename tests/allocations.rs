@@ -1,5 +1,6 @@
-//! What the layer allocates: nothing for a read, nothing for an unlocked write, whether anybody hears of what happens or not.
-//! Nor does the layer for bulk writes for what is none, nor the WebDAV layer for a read.
+//! What the layer allocates: nothing for a read, nothing for an unlocked write, whether anybody hears of what happens or not;
+//! little for a holder's write and for a refusal. Nor does the layer for bulk writes for what is none, nor the WebDAV layer
+//! for a read.
 //!
 //! A test binary of its own with one test in it, because the counter sees every thread.
 
@@ -73,6 +74,20 @@ impl tower_lock::batch::BatchCodec for Never {
 const ROUNDS: usize = 100;
 const BATCHES: usize = 5;
 
+/// The most for a write of a lock's holder, beside what [`first_extension`] takes.
+const HOLDER: f64 = 15.0;
+/// The most for a refusal with its JSON body.
+const REFUSAL: f64 = 14.0;
+
+/// What the first value in the extensions of a request takes. The admission of a holder's write is put there.
+fn first_extension() -> f64 {
+    let mut extended = tower::service_fn(|mut request: Request<()>| {
+        request.extensions_mut().insert([0_u64; 4]);
+        std::future::ready(Ok::<_, Infallible>(Response::new(request.extensions().len())))
+    });
+    allocations(&mut extended, || ask("PUT", "/a"), 200)
+}
+
 /// How often `service` allocates for a request, on average over many after the first few; building the requests aside.
 ///
 /// The least of several batches: the counter sees the threads of the test harness too, which add to some of them. What the
@@ -115,6 +130,8 @@ fn g2_a_read_and_an_unlocked_write_allocate_nothing() {
     #[cfg(feature = "tracing")]
     let heard = heard.traced();
     let heard = heard.build();
+    let extension = first_extension();
+    assert!(extension >= 1.0, "the counter counts");
     for (name, locks) in [("MemoryStore", plain), ("Arc<dyn LockStore>", erased), ("with a hook", heard)] {
         for count in [0, 1, 1_000] {
             let held = runtime.block_on(async {
@@ -124,6 +141,7 @@ fn g2_a_read_and_an_unlocked_write_allocate_nothing() {
                 lock(&locks, &format!("/held/{count}"), Depth::Infinity).await
             });
             let mut guarded = LockLayer::new(locks.clone()).layer(Bare);
+            let mut answered = LockLayer::new(locks.clone()).respond_with(|_, _| Response::new(Empty::new())).layer(Bare);
             for target in ["/", "/a", "/docs/some/where/deep/down/7", "/locked/none"] {
                 for method in ["GET", "HEAD", "OPTIONS", "PUT", "PATCH", "POST", "DELETE"] {
                     // The bare service is the measure; it is known to be zero, so that a counter that counts nothing shows.
@@ -133,13 +151,21 @@ fn g2_a_read_and_an_unlocked_write_allocate_nothing() {
                     }
                     let ours = allocations(&mut guarded, || ask(method, target), 200);
                     assert!(ours == bare && bare == 0.0, "{method} {target}, {count} locks, {name}: {ours}, bare {bare}");
+                    let ours = allocations(&mut answered, || ask(method, target), 200);
+                    assert!(ours == 0.0, "{method} {target}, {count} locks, {name}, with a closure for refusals: {ours}");
                 }
             }
             let path = format!("/held/{count}");
             let holder = allocations(&mut guarded, || holding(ask("PUT", &path), held), 200);
             let refusal = allocations(&mut guarded, || ask("PUT", &path), 423);
-            assert!(refusal > 1.0, "the counter counts");
-            println!("{name}, {count} locks: a holder's write allocates {holder} times, a refusal {refusal} times");
+            println!(
+                "{name}, {count} locks: a holder's write allocates {holder} times, of which the extensions {extension}; a refusal {refusal} times"
+            );
+            assert!(
+                holder <= extension + HOLDER,
+                "a holder's write, {count} locks, {name}: {holder}, extensions {extension}"
+            );
+            assert!(refusal <= REFUSAL, "a refusal, {count} locks, {name}: {refusal}");
         }
         let mut fenced = LockLayer::new(locks.clone()).fence_all().layer(Bare);
         let fence = allocations(&mut fenced, || ask("PUT", "/a"), 200);
