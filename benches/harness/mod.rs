@@ -5,12 +5,13 @@
 //! the rounds, of a difference or a ratio within one round. Requests are built outside of the timing.
 //!
 //! To measure a service of your own, copy this folder beside a bench of yours; `benches/own_service.rs` shows the few lines.
-//! It needs `http` and `tower` (feature `util` aside), nothing of what it measures.
+//! It needs `http`, `tower` and `pin-project-lite`, nothing of what it measures.
 #![allow(dead_code, unreachable_pub, missing_docs, unused_imports, reason = "every bench uses a part of it")]
 
+mod nothing;
 mod report;
 
-pub use self::report::grouped;
+pub use self::{nothing::DoNothingLayer, report::grouped};
 
 use std::{
     convert::Infallible,
@@ -36,7 +37,7 @@ pub const CALLS: usize = 4_096;
 /// Calls that are timed in one go. Their requests are built before.
 const BATCH: usize = 256;
 /// How long one pass over the calls of a case may take; slower cases make fewer different calls.
-const PASS: Duration = Duration::from_micros(1_200);
+const PASS: Duration = Duration::from_micros(800);
 /// Timed passes of a turn, after one that brings back into the caches what the turns of others have pushed out.
 const PASSES: usize = 2;
 
@@ -83,10 +84,18 @@ trait Worker: Send {
 }
 
 impl Bench {
-    /// Measures for so many rounds under `cargo bench`. `cargo test --benches` only checks that every case works.
+    /// Measures for so many rounds under `cargo bench`, or for as many as its argument says (`cargo bench -- 20`).
+    /// `cargo test --benches` only checks that every case works.
     pub fn from_args(rounds: usize) -> Self {
         let measuring = std::env::args().any(|argument| argument == "--bench");
+        let asked = std::env::args().skip(1).find_map(|argument| argument.parse().ok());
+        let rounds = asked.unwrap_or(rounds).max(1);
         Self { cases: Vec::new(), rounds: if measuring { rounds } else { 0 } }
+    }
+
+    /// For how many rounds.
+    pub fn rounds(&self) -> usize {
+        self.rounds
     }
 
     /// Whether this run measures.
@@ -173,12 +182,16 @@ impl Bench {
             let fit = PASS.as_nanos() as f64 / spent.max(1.0);
             case.calls = (fit as usize).clamp(64, CALLS);
         }
-        for _ in 0..self.rounds {
+        let start = Instant::now();
+        for round in 1..=self.rounds {
             for case in &mut self.cases {
                 let first = case.pass(case.calls);
                 let spent = (0..PASSES).map(|_| case.pass(case.calls)).sum::<f64>() / PASSES as f64;
                 case.first.push(first);
                 case.spent.push(spent);
+            }
+            if round % 20 == 0 {
+                eprintln!("round {round} of {}, {:.0} s", self.rounds, start.elapsed().as_secs_f64());
             }
         }
         for worker in self.cases.iter_mut().flat_map(|case| &mut case.workers) {

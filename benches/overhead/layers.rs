@@ -3,11 +3,9 @@
 use std::{
     convert::Infallible,
     fmt::Write,
-    future::Future,
     hint::black_box,
-    pin::Pin,
     sync::Arc,
-    task::{Context, Poll, Waker},
+    task::{Context, Waker},
 };
 
 use axum::{
@@ -18,14 +16,13 @@ use axum::{
 };
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use http_body_util::BodyExt;
-use pin_project_lite::pin_project;
-use tower::{Layer, Service, ServiceBuilder, service_fn};
+use tower::{Service, ServiceBuilder, service_fn};
 use tower_governor::{GovernorLayer, governor::GovernorConfigBuilder, key_extractor::GlobalKeyExtractor};
 use tower_http::validate_request::ValidateRequestHeaderLayer;
 use tower_lock::{LockLayer, Locks, Refusal};
 
 use super::{
-    harness::{Bench, CALLS, Id, Over, ask, grouped, now, sure},
+    harness::{Bench, CALLS, DoNothingLayer, Id, Over, ask, grouped, now, sure},
     standing::{HELD, Ours, Standing, UNLOCKED, beside, near},
 };
 
@@ -229,49 +226,6 @@ fn governed() -> impl Service<Request, Response = Response, Error = Infallible> 
     // It never refuses: as many as it can count, and one more each nanosecond.
     let config = config.per_nanosecond(1).burst_size(u32::MAX).finish().expect("a period and a size");
     ServiceBuilder::new().layer(GovernorLayer::new(config)).service(bare())
-}
-
-#[derive(Clone)]
-struct DoNothingLayer;
-
-#[derive(Clone)]
-struct DoNothing<S>(S);
-
-pin_project! {
-    struct DoNothingFuture<F> {
-        #[pin]
-        inner: F,
-    }
-}
-
-impl<S> Layer<S> for DoNothingLayer {
-    type Service = DoNothing<S>;
-
-    fn layer(&self, inner: S) -> DoNothing<S> {
-        DoNothing(inner)
-    }
-}
-
-impl<S: Service<Request>> Service<Request> for DoNothing<S> {
-    type Response = S::Response;
-    type Error = S::Error;
-    type Future = DoNothingFuture<S::Future>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.0.poll_ready(cx)
-    }
-
-    fn call(&mut self, request: Request) -> Self::Future {
-        DoNothingFuture { inner: self.0.call(request) }
-    }
-}
-
-impl<F: Future> Future for DoNothingFuture<F> {
-    type Output = F::Output;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
-        self.project().inner.poll(cx)
-    }
 }
 
 /// How large the futures are that a call moves about.

@@ -14,11 +14,13 @@ mod memory;
 mod standing;
 mod tail;
 
+use std::time::Instant;
+
 use self::{below::Below, harness::Bench, layers::Layers, standing::Standing};
 
 /// How many locks there are while the store is asked.
 const COUNTS: [usize; 8] = [0, 1, 10, 100, 1_000, 10_000, 100_000, 1_000_000];
-const ROUNDS: usize = 200;
+const ROUNDS: usize = 120;
 
 fn main() {
     if let Some(answer) = memory::asked_to() {
@@ -27,13 +29,19 @@ fn main() {
     let mut bench = Bench::from_args(ROUNDS);
     let most = if bench.measuring() { 1_000_000 } else { 1_000 };
     let counts: Vec<usize> = COUNTS.into_iter().filter(|count| *count <= most).collect();
+    let start = Instant::now();
     let memory = memory::per_lock(if bench.measuring() { most } else { 0 });
-    if bench.measuring() {
-        eprintln!("setting locks, then {ROUNDS} rounds: three minutes at most");
-    }
     let standing: Vec<Standing> = counts.iter().map(|count| Standing::with(*count)).collect();
     let layers = Layers::new(&mut bench, &standing, most);
     let below = Below::new(&mut bench, &standing);
+    if bench.measuring() {
+        eprintln!(
+            "locks stand after {:.0} s; {} rounds of {} cases follow",
+            start.elapsed().as_secs_f64(),
+            bench.rounds(),
+            bench.count()
+        );
+    }
     bench.run();
     let tails = tail::measured(standing.last().expect("there are counts"), bench.measuring());
     if !bench.measuring() {

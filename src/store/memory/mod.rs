@@ -25,7 +25,6 @@ mod record;
 mod slab;
 mod sync;
 mod table;
-mod tags;
 
 use std::{fmt, sync::Arc, time::Duration};
 
