@@ -13,7 +13,7 @@ use tower_lock::{
 
 use super::{
     harness::{Bench, CALLS, Id, grouped, now},
-    standing::{FRESH, Standing, UNLOCKED, beside, dav, far, near},
+    standing::{FRESH, Spread, Standing, UNLOCKED, beside, dav, far, near, spread},
 };
 
 /// One row of the matrix: the same look at each number of locks.
@@ -51,7 +51,7 @@ impl Row {
 }
 
 impl Below {
-    pub fn new(bench: &mut Bench, standing: &[Standing]) -> Self {
+    pub fn new(bench: &mut Bench, standing: &[Standing], spreads: &[Spread; 2]) -> Self {
         let (near, far) = (paths(|at| near(UNLOCKED + at)), paths(far));
         let davs: Arc<[DavPath]> = near.iter().map(|path| dav(path)).collect();
         let mut row = Rows { bench, standing };
@@ -75,21 +75,18 @@ impl Below {
             let (memls, paths) = (at.memls.clone(), davs.clone());
             move |number| now(memls.check(&paths[number], None, false, false, &[])).is_ok()
         });
-        let (none, all) = (&standing[0], standing.last().expect("it is measured"));
         let thousand = standing.iter().find(|at| at.count == 1_000).expect("it is measured");
-        let pair = |at: &Standing| {
-            let store = at.guarded.store.clone();
-            move |number| acquire_and_release(&*store, super::standing::near(FRESH + number), None)
+        let mut pairs = |at: &Spread| {
+            let count = grouped(at.count);
+            let ours = bench.function(format!("acquire and release, {count} other locks"), pair(at.ours.store.clone()));
+            let memls = bench.function(format!("MemLs lock and unlock, {count} other locks"), memls_pair(at.memls.clone()));
+            [ours, memls]
         };
-        let few = bench.function("acquire and release, no other lock", pair(none));
-        let memls_few = bench.function("MemLs lock and unlock, no other lock", memls_pair(none));
-        let name = format!("acquire and release, {} other locks", grouped(all.count));
-        let most = bench.function(name, pair(all));
-        let name = format!("MemLs lock and unlock, {} other locks", grouped(all.count));
-        let memls_most = bench.function(name, memls_pair(all));
+        let few = pairs(&spreads[0]);
+        let many = pairs(&spreads[1]);
         let hub = thousand.guarded.clone();
         let hub_pair = bench.function("Locks::acquire and release, 1,000 other locks", move |number| {
-            let token = hub.lock(super::standing::near(FRESH + number));
+            let token = hub.lock(spread(FRESH + number));
             now(hub.locks.release(token)).is_ok()
         });
         let threads = threads(bench, thousand, [&guarded_near, &check_near, &dashmap, &rwlock, &memls], standing);
@@ -104,10 +101,10 @@ impl Below {
             rwlock,
             bare,
             memls,
-            pair: most,
-            memls_pair: memls_most,
+            pair: many[0],
+            memls_pair: many[1],
             hub_pair,
-            few: [few, memls_few],
+            few,
             threads,
         }
     }
@@ -229,11 +226,15 @@ pub fn new_lock(path: String, principal: Option<Principal>) -> NewLock {
     NewLock { parts: Arc::new(parts), token: LockToken::random() }
 }
 
-fn memls_pair(at: &Standing) -> impl FnMut(usize) -> bool + Send + use<> {
-    let memls: Box<MemLs> = at.memls.clone();
+/// Locks on documents of collections that have ten come and go.
+pub fn pair(store: Arc<dyn LockStore>) -> impl Fn(usize) -> bool + Send + Sync {
+    move |number| acquire_and_release(&*store, spread(FRESH + 10 * number), None)
+}
+
+pub fn memls_pair(memls: Box<MemLs>) -> impl Fn(usize) -> bool + Send + Sync {
     move |number| {
         // Its path is a type of its own, made of a string as ours is.
-        let path = dav(&near(FRESH + number));
+        let path = dav(&spread(FRESH + 10 * number));
         match now(memls.lock(&path, None, None, Some(Duration::from_secs(300)), false, true)) {
             Ok(lock) => now(memls.unlock(&path, &lock.token)).is_ok(),
             Err(_) => false,

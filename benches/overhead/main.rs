@@ -16,7 +16,12 @@ mod tail;
 
 use std::time::Instant;
 
-use self::{below::Below, harness::Bench, layers::Layers, standing::Standing};
+use self::{
+    below::Below,
+    harness::Bench,
+    layers::Layers,
+    standing::{Spread, Standing},
+};
 
 /// How many locks there are while the store is asked.
 const COUNTS: [usize; 8] = [0, 1, 10, 100, 1_000, 10_000, 100_000, 1_000_000];
@@ -33,7 +38,8 @@ fn main() {
     let memory = memory::per_lock(if bench.measuring() { most } else { 0 });
     let standing: Vec<Standing> = counts.iter().map(|count| Standing::with(*count)).collect();
     let layers = Layers::new(&mut bench, &standing, most);
-    let below = Below::new(&mut bench, &standing);
+    let spreads = [0, most].map(Spread::with);
+    let below = Below::new(&mut bench, &standing, &spreads);
     if bench.measuring() {
         eprintln!(
             "locks stand after {:.0} s; {} rounds of {} cases follow",
@@ -43,7 +49,7 @@ fn main() {
         );
     }
     bench.run();
-    let tails = tail::measured(standing.last().expect("there are counts"), bench.measuring());
+    let tails = tail::measured(&spreads[1], bench.measuring());
     if !bench.measuring() {
         println!("all {} cases work; cargo bench --bench overhead measures them", bench.count());
         return;

@@ -15,7 +15,7 @@ use tower_lock::{
 use super::{
     below::new_lock,
     harness::{grouped, now},
-    standing::{dav, near},
+    standing::{dav, spread},
 };
 
 /// Before the store to be filled; after it the number of locks.
@@ -52,7 +52,7 @@ pub fn per_lock(locks: usize) -> Memory {
     Memory { locks, ours: of(OURS), memls: of(MEMLS) }
 }
 
-/// How many bytes larger the process is after so many locks on paths of 44 bytes, each held by another principal of 16 bytes.
+/// How many bytes larger the process is after so many locks on paths of 44 bytes, ten in a collection, each held by another principal of 16 bytes.
 fn filled(store: &str, locks: usize) -> Option<usize> {
     let who = |number| format!("user-{number:011}");
     let before = resident();
@@ -60,7 +60,7 @@ fn filled(store: &str, locks: usize) -> Option<usize> {
         let store = MemoryStore::new();
         for number in 0..locks {
             let principal = Principal::new(who(number));
-            let lock = [new_lock(near(number), Some(principal.clone()))];
+            let lock = [new_lock(spread(number), Some(principal.clone()))];
             let granted = now(store.acquire(&Acquire::new(&lock, Some(&principal))));
             assert!(matches!(granted, Ok(Acquired::Granted(_))), "the path is free");
         }
@@ -70,10 +70,10 @@ fn filled(store: &str, locks: usize) -> Option<usize> {
         let memls = MemLs::new();
         for number in 0..locks {
             let lock =
-                memls.lock(&dav(&near(number)), Some(&who(number)), None, Some(Duration::from_secs(300)), false, true);
+                memls.lock(&dav(&spread(number)), Some(&who(number)), None, Some(Duration::from_secs(300)), false, true);
             now(lock).expect("the path is free");
         }
-        let found = now(memls.discover(&dav(&near(locks - 1))));
+        let found = now(memls.discover(&dav(&spread(locks - 1))));
         assert_eq!(found.len(), 1);
         resident()
     };

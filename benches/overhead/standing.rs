@@ -31,6 +31,11 @@ pub fn far(number: usize) -> String {
     checked(format!("/elsewhere/acme/projects/apol/doc-{number:010}"))
 }
 
+/// A document of a collection that has ten: who ends a lock in a tree may have to look at all of its siblings.
+pub fn spread(number: usize) -> String {
+    checked(format!("/tenants/acme/records/p-{:05}/doc-{number:010}", number / 10 % 100_000))
+}
+
 /// A document of another project of the same tenant.
 pub fn beside(number: usize) -> String {
     checked(format!("/tenants/acme/projects/hermes/doc-{number:010}"))
@@ -82,6 +87,23 @@ impl Standing {
             bare: Arc::new(locked().collect()),
             memls,
         }
+    }
+}
+
+/// So many locks, ten in a collection, in our store and in the other lock system.
+pub struct Spread {
+    pub count: usize,
+    pub ours: Ours,
+    pub memls: Box<MemLs>,
+}
+
+impl Spread {
+    pub fn with(count: usize) -> Self {
+        let memls = MemLs::new();
+        for path in (0..count).map(spread) {
+            now(memls.lock(&dav(&path), None, None, Some(LIFETIME), false, true)).expect("the path is free");
+        }
+        Self { count, ours: Ours::with(MemoryStore::new(), count, spread), memls }
     }
 }
 

@@ -14,9 +14,9 @@ use std::{
 use dav_server::ls::DavLockSystem;
 
 use super::{
-    below::{acquire_and_release, admit},
+    below::{admit, memls_pair, pair},
     harness::{CALLS, grouped, now},
-    standing::{FRESH, Standing, UNLOCKED, dav, near},
+    standing::{Spread, UNLOCKED, dav, spread},
 };
 
 /// How long each of the cases is asked.
@@ -63,17 +63,12 @@ fn upper(step: u64) -> u64 {
 }
 
 /// Ours under an acquiring thread, ours alone, and the peer under a locking thread.
-pub fn measured(at: &Standing, measuring: bool) -> [Tail; 3] {
+pub fn measured(at: &Spread, measuring: bool) -> [Tail; 3] {
     let long = if measuring { LONG } else { Duration::from_millis(1) };
-    let paths: Arc<[String]> = (0..CALLS).map(|number| near(UNLOCKED + number)).collect();
+    let paths: Arc<[String]> = (0..CALLS).map(|number| spread(UNLOCKED + 10 * number)).collect();
     let davs: Vec<_> = paths.iter().map(|path| dav(path)).collect();
-    let (store, memls, locks) = (&at.guarded.store, &at.memls, grouped(at.count));
-    let pairs = |number: usize| acquire_and_release(&**store, near(FRESH + number), None);
-    let locking = |number: usize| {
-        let path = dav(&near(FRESH + number));
-        let lock = now(memls.lock(&path, None, None, Some(Duration::from_secs(300)), false, true));
-        lock.is_ok_and(|lock| now(memls.unlock(&path, &lock.token)).is_ok())
-    };
+    let (store, memls, locks) = (&at.ours.store, &at.memls, grouped(at.count));
+    let (pairs, locking) = (pair(store.clone()), memls_pair(memls.clone()));
     let check = |number: usize| now(memls.check(&davs[number], None, false, false, &[])).is_ok();
     [
         tail(
