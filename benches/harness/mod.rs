@@ -77,8 +77,9 @@ struct Case {
 
 /// One thread's part of a case.
 trait Worker: Send {
-    /// Makes the calls of these numbers, once all threads of the case are ready to, and says how long that took.
-    fn calls(&mut self, numbers: Range<usize>, start: &Gate) -> Duration;
+    /// Makes the calls of these numbers, once all threads of the case are ready to, and says how long it took until all of
+    /// them were done with theirs.
+    fn calls(&mut self, numbers: Range<usize>, gate: &Gate) -> Duration;
     /// Makes one call and panics unless it did what the case says.
     fn check(&mut self, number: usize);
 }
@@ -211,7 +212,7 @@ impl Bench {
 
     /// What a call adds, in nanoseconds: the median of the differences within a round.
     pub fn added(&self, over: Over) -> f64 {
-        median(self.differences(over))
+        median(self.differences(over)) + 0.0
     }
 
     /// How many times as much `a` adds as `b`: the median of the ratios within a round.
@@ -285,14 +286,15 @@ where
     F: Fn(usize) -> Request<A> + Send,
     A: Send,
 {
-    fn calls(&mut self, numbers: Range<usize>, start: &Gate) -> Duration {
+    fn calls(&mut self, numbers: Range<usize>, gate: &Gate) -> Duration {
         self.requests.extend(numbers.map(&self.request));
         let waker = waker();
-        start.wait();
+        gate.wait();
         let start = Instant::now();
         for request in self.requests.drain(..) {
             black_box(ask(&mut self.service, request, &waker));
         }
+        gate.wait();
         start.elapsed()
     }
 
@@ -306,12 +308,13 @@ where
 struct Called<F>(F);
 
 impl<F: FnMut(usize) -> bool + Send> Worker for Called<F> {
-    fn calls(&mut self, numbers: Range<usize>, start: &Gate) -> Duration {
-        start.wait();
+    fn calls(&mut self, numbers: Range<usize>, gate: &Gate) -> Duration {
+        gate.wait();
         let start = Instant::now();
         for number in numbers {
             black_box((self.0)(black_box(number)));
         }
+        gate.wait();
         start.elapsed()
     }
 
@@ -367,7 +370,8 @@ pub fn waker() -> Waker {
     Arc::new(Unpark(thread::current())).into()
 }
 
-/// Lets the threads of a case begin each batch at the same time: what they do alone is not what is measured.
+/// Lets the threads of a case begin each batch at the same time and end it at the same time: what one does alone, while
+/// another has to wait for a processor, is not what is measured.
 struct Gate {
     threads: usize,
     arrived: AtomicUsize,

@@ -139,7 +139,7 @@ pub fn layers(svg: &mut Svg, figures: &Figures, x: f64, y: f64, width: f64, heig
         svg.dot((across(*ns), middle), 5.0, colour);
         svg.text((left - 10.0, middle + 4.5), Anchor::End, 13.0, INK, name);
         let digits = if *units < 9.95 { 2 } else { 1 };
-        let said = format!("{} ns, {:.digits$}", grouped(ns.max(0.0).round()), units.max(0.0));
+        let said = format!("{} ns, {:.digits$}", grouped(ns.max(0.0).round()), units.max(0.0) + 0.0);
         svg.text((across(*ns) + 10.0, middle + 4.5), Anchor::Start, 12.5, INK, &said);
     }
 }
