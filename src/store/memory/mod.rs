@@ -25,6 +25,7 @@ mod record;
 mod slab;
 mod sync;
 mod table;
+mod tags;
 
 use std::{fmt, sync::Arc, time::Duration};
 

@@ -2,8 +2,19 @@
 //!
 //! A prefix hash depends on nothing but the namespace and the prefix, so the hash of `/a/b` as a root is the one that
 //! `/a/b/c` meets on its way down. The seed is random per store: nobody outside can make two paths collide.
+//!
+//! The path is read in words of eight bytes, from its start. Each is multiplied with a key of its place, and the products
+//! are added up: no product waits for the one before, so the processor works on several at once. What a prefix has in the
+//! word in which it ends is multiplied with the sum of the words before and with its length. Only prefixes that somebody
+//! asks for cost that.
 
-use std::hash::{BuildHasher, RandomState};
+use std::{
+    convert::Infallible,
+    hash::{BuildHasher, RandomState},
+    ops::ControlFlow,
+};
+
+use smallvec::SmallVec;
 
 use crate::lock::ResourceKey;
 
@@ -13,8 +24,13 @@ const END: u64 = 0xd6e8_feb8_6659_fd93;
 /// The random start of all hashes of one store.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Seed {
+    /// The sum before the first word of a path without a namespace.
     start: u64,
-    key: u64,
+    /// The key of the first word, and what each further one's key is ahead of the one before.
+    first: u64,
+    step: u64,
+    /// What words are multiplied with.
+    factor: u64,
 }
 
 /// One prefix of a path, the whole path included.
@@ -28,123 +44,156 @@ pub(super) struct Prefix {
     pub(super) end: usize,
 }
 
+/// Where a path can be cut: all that the hash of a prefix is made of.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Cut {
+    pub(super) depth: usize,
+    pub(super) end: usize,
+    /// The words before the one in which it ends.
+    sum: u64,
+    /// What it has of that word, and the word's key.
+    part: u64,
+    key: u64,
+}
+
+impl Cut {
+    #[inline]
+    pub(super) fn hash(&self) -> u64 {
+        fold(self.sum ^ (self.end as u64).wrapping_mul(MIX), self.part ^ self.key)
+    }
+
+    fn prefix(&self) -> Prefix {
+        Prefix { depth: self.depth, hash: self.hash(), end: self.end }
+    }
+}
+
 impl Seed {
     pub(super) fn random() -> Self {
         let state = RandomState::new();
-        Self { start: state.hash_one(1_u8), key: state.hash_one(2_u8) | 1 }
+        let [start, first, step, factor] = [1_u8, 2, 3, 4].map(|which| state.hash_one(which));
+        Self { start, first, step: step | 1, factor: factor | 1 }
     }
 
     /// The prefixes of `key`'s path, outermost first, the path itself last.
-    pub(super) fn prefixes<'k>(&self, key: &'k ResourceKey<'_>) -> Prefixes<'k> {
-        let start = match key.namespace() {
-            None => self.start,
-            Some(namespace) => self.over(self.start ^ END, namespace.as_bytes()),
-        };
-        Prefixes { path: key.path().as_bytes(), seed: *self, state: start, next: Next::Root }
+    pub(super) fn prefixes(&self, key: &ResourceKey<'_>) -> impl Iterator<Item = Prefix> + use<> {
+        let mut prefixes: SmallVec<[Prefix; 10]> = SmallVec::new();
+        let whole = self.each_above(key, |cut| {
+            prefixes.push(cut.prefix());
+            ControlFlow::<Infallible>::Continue(())
+        });
+        let ControlFlow::Continue(whole) = whole;
+        prefixes.push(whole.prefix());
+        prefixes.into_iter()
     }
 
     /// The hash and depth of `key`'s whole path.
     pub(super) fn whole(&self, key: &ResourceKey<'_>) -> Prefix {
-        let root = Prefix { depth: 0, hash: 0, end: 0 };
-        self.prefixes(key).last().unwrap_or(root)
+        let ControlFlow::Continue(whole) = self.each_above(key, |_| ControlFlow::<Infallible>::Continue(()));
+        whole.prefix()
     }
 
-    fn over(&self, start: u64, text: &[u8]) -> u64 {
-        let state = text.chunks(8).fold(start, |state, part| self.fold(state ^ word(part)));
-        self.end(state, text.len())
-    }
-
-    fn fold(&self, value: u64) -> u64 {
-        let wide = u128::from(value) * u128::from(self.key);
-        #[expect(clippy::cast_possible_truncation, reason = "the two halves of a product are folded into one")]
-        let folded = (wide as u64) ^ ((wide >> 64) as u64);
-        folded
-    }
-
-    /// The length goes in at the end of each segment, so that neither padding nor the place of a slash is lost.
-    fn end(&self, state: u64, len: usize) -> u64 {
-        self.fold(state.rotate_left(23) ^ END ^ (len as u64).wrapping_mul(MIX))
-    }
-}
-
-/// Up to eight bytes as a number, padded with zeros.
-fn word(part: &[u8]) -> u64 {
-    let mut bytes = [0; 8];
-    bytes[..part.len()].copy_from_slice(part);
-    u64::from_le_bytes(bytes)
-}
-
-/// Iterator over the prefixes of a path.
-#[derive(Debug)]
-pub(super) struct Prefixes<'k> {
-    path: &'k [u8],
-    seed: Seed,
-    state: u64,
-    next: Next,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Next {
-    Root,
-    /// The segment that starts at this byte, of this depth.
-    Segment(usize, usize),
-    Nothing,
-}
-
-impl Iterator for Prefixes<'_> {
-    type Item = Prefix;
-
-    fn next(&mut self) -> Option<Prefix> {
-        match self.next {
-            Next::Root => {
-                self.state = self.seed.end(self.state, 0);
-                self.next = if self.path.len() > 1 { Next::Segment(1, 1) } else { Next::Nothing };
-                Some(Prefix { depth: 0, hash: self.state, end: self.path.len().min(1) })
-            }
-            Next::Segment(start, depth) => {
-                let end = self.segment(start);
-                // An exact key may end in a slash, and then has an empty segment after it.
-                self.next = if end < self.path.len() { Next::Segment(end + 1, depth + 1) } else { Next::Nothing };
-                Some(Prefix { depth, hash: self.state, end })
-            }
-            Next::Nothing => None,
+    /// Goes through what lies above `key`, outermost first, and then gives the whole path.
+    #[inline(always)]
+    pub(super) fn each_above<B>(
+        &self,
+        key: &ResourceKey<'_>,
+        mut each: impl FnMut(Cut) -> ControlFlow<B>,
+    ) -> ControlFlow<B, Cut> {
+        let path = key.path().as_bytes();
+        let sum = match key.namespace() {
+            None => self.start,
+            Some(namespace) => self.of_namespace(namespace.as_bytes()),
+        };
+        let mut cut = Cut { depth: 0, end: path.len().min(1), sum, part: u64::from(b'/'), key: self.first };
+        if path.len() < 2 {
+            return ControlFlow::Continue(cut);
         }
+        each(cut)?;
+        let (words, rest) = path.as_chunks::<8>();
+        let mut start = 0;
+        // The slash at the start is the root's.
+        let mut skip = 0xff;
+        for word in words {
+            let word = u64::from_le_bytes(*word);
+            let slashes = slashes(word) & !skip;
+            each_cut(&mut cut, word, slashes, start, &mut each)?;
+            cut.sum = cut.sum.wrapping_add(fold(word ^ cut.key, self.factor));
+            cut.key = cut.key.wrapping_add(self.step);
+            start += 8;
+            skip = 0;
+        }
+        let word = last_word(path, rest);
+        each_cut(&mut cut, word, slashes(word) & !skip, start, &mut each)?;
+        ControlFlow::Continue(Cut { depth: cut.depth + 1, end: path.len(), part: word, ..cut })
+    }
+
+    #[inline(never)]
+    fn of_namespace(&self, text: &[u8]) -> u64 {
+        let start = self.start ^ END ^ (text.len() as u64).wrapping_mul(MIX);
+        text.chunks(8).fold(fold(start, self.factor), |sum, part| {
+            let mut bytes = [0; 8];
+            bytes[..part.len()].copy_from_slice(part);
+            fold(sum ^ u64::from_le_bytes(bytes), self.factor)
+        })
     }
 }
 
-impl Prefixes<'_> {
-    /// Hashes the segment that starts at byte `start`, and tells where it ends.
-    fn segment(&mut self, start: usize) -> usize {
-        const ONES: u64 = 0x0101_0101_0101_0101;
-        const HIGHS: u64 = 0x8080_8080_8080_8080;
-        const SLASHES: u64 = ONES * b'/' as u64;
-        let mut at = start;
-        let mut state = self.state;
-        loop {
-            let rest = &self.path[at..];
-            let Some((eight, _)) = rest.split_first_chunk::<8>() else {
-                let len = rest.iter().position(|byte| *byte == b'/').unwrap_or(rest.len());
-                state = self.seed.fold(state ^ word(&rest[..len]));
-                at += len;
-                break;
-            };
-            let eight = u64::from_le_bytes(*eight);
-            let differs = eight ^ SLASHES;
-            // The lowest bit set is exactly the first slash; those above may be a borrow's.
-            let slashes = differs.wrapping_sub(ONES) & !differs & HIGHS;
-            if slashes == 0 {
-                state = self.seed.fold(state ^ eight);
-                at += 8;
-                continue;
-            }
-            let len = slashes.trailing_zeros() / 8;
-            state = self.seed.fold(state ^ (eight & ((1 << (8 * len)) - 1)));
-            at += len as usize;
-            break;
-        }
-        self.state = self.seed.end(state, at - start);
-        at
+/// The cuts in one word, which starts at byte `start`.
+#[inline(always)]
+fn each_cut<B>(
+    cut: &mut Cut,
+    word: u64,
+    mut slashes: u64,
+    start: usize,
+    each: &mut impl FnMut(Cut) -> ControlFlow<B>,
+) -> ControlFlow<B> {
+    while slashes != 0 {
+        let bits = slashes.trailing_zeros() & !7;
+        slashes &= slashes - 1;
+        cut.depth += 1;
+        each(Cut { end: start + bits as usize / 8, part: word & ((1 << bits) - 1), ..*cut })?;
     }
+    ControlFlow::Continue(())
+}
+
+/// A bit in each byte that is a slash.
+#[inline(always)]
+const fn slashes(word: u64) -> u64 {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const LOW: u64 = 0x7f * ONES;
+    let differs = word ^ (ONES * b'/' as u64);
+    // No byte carries into the next, so each bit is exact.
+    !(((differs & LOW) + LOW) | differs | LOW)
+}
+
+/// The bytes after the last whole word, padded with zeros.
+#[inline(always)]
+fn last_word(path: &[u8], rest: &[u8]) -> u64 {
+    // Read so that no length has to be looped over.
+    if rest.is_empty() {
+        return 0;
+    }
+    if let Some(eight) = path.last_chunk::<8>() {
+        return u64::from_le_bytes(*eight) >> (64 - 8 * rest.len());
+    }
+    match (rest.first_chunk::<4>(), rest.last_chunk::<4>(), rest) {
+        (Some(first), Some(last), _) => {
+            u64::from(u32::from_le_bytes(*first)) | u64::from(u32::from_le_bytes(*last)) << (8 * (rest.len() - 4))
+        }
+        (_, _, [one, two, three]) => u64::from(*one) | u64::from(*two) << 8 | u64::from(*three) << 16,
+        (_, _, [one, two]) => u64::from(*one) | u64::from(*two) << 8,
+        (_, _, [one, ..]) => u64::from(*one),
+        (_, _, []) => 0,
+    }
+}
+
+/// The two halves of a product, folded into one.
+#[inline(always)]
+fn fold(one: u64, other: u64) -> u64 {
+    let wide = u128::from(one) * u128::from(other);
+    #[expect(clippy::cast_possible_truncation, reason = "the two halves of a product are folded into one")]
+    let folded = (wide as u64) ^ ((wide >> 64) as u64);
+    folded
 }
 
 #[cfg(test)]
@@ -166,6 +215,43 @@ mod tests {
                 assert_eq!(seed.whole(&alone), prefix, "{path} to {}", prefix.end);
             }
             assert_eq!(seed.prefixes(&key(path)).last().unwrap().end, path.len());
+        }
+    }
+
+    #[test]
+    fn prefixes_of_any_length_hash_as_they_do_alone() {
+        let seed = Seed::random();
+        // A slash at every place of a word, segments of every length, bytes of every kind.
+        let text: String = "aä/€b\u{1f512}c\0d".chars().cycle().filter(|c| *c != '/').take(90).collect();
+        for first in 0..20 {
+            for second in 0..20 {
+                let cut = |from: usize, len: usize| text.chars().skip(from).take(len).collect::<String>();
+                let path = format!("/{}/{}/{}", cut(0, first), cut(first, second), cut(second, 17));
+                let found: Vec<_> = seed.prefixes(&key(&path)).collect();
+                for (depth, prefix) in found.iter().enumerate() {
+                    assert_eq!(prefix.depth, depth);
+                    // An empty first segment is a root that is spelled as the root of all.
+                    if prefix.end > 1 {
+                        assert_eq!(seed.whole(&key(&path[..prefix.end])), *prefix, "{path} to {}", prefix.end);
+                    }
+                }
+                assert_eq!(found.len(), path.matches('/').count() + 1, "{path}");
+            }
+        }
+    }
+
+    #[test]
+    fn words_that_change_places_change_the_hash() {
+        let seed = Seed::random();
+        let words = ["aaaaaaaa", "bbbbbbbb", "cccccccc", "dddddddd"];
+        let mut seen = HashMap::new();
+        for one in words {
+            for two in words {
+                for three in words {
+                    let path = format!("/1234567{one}{two}{three}x");
+                    assert_eq!(seen.insert(seed.whole(&key(&path)).hash, path), None);
+                }
+            }
         }
     }
 

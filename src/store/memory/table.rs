@@ -185,7 +185,7 @@ impl Table {
 
     /// Puts a lock or a mark into every index and into the filter.
     pub(super) fn link(&mut self, filter: &Filter, record: Record) -> u32 {
-        filter.insert(&mut self.tally, &record.parts.root, self.records.iter().map(|record| &*record.parts));
+        filter.insert(&mut self.tally, &record.parts.root);
         let parts = record.parts.clone();
         let (digest, ends) = (record.digest, record.expires_at);
         let slot = self.records.insert(record);
