@@ -159,7 +159,7 @@ impl Filter {
         self.levels[self.level.load(Ordering::Acquire) as usize].get()
     }
 
-    #[cfg(test)]
+    #[cfg(all(test, not(tower_lock_loom)))]
     fn level_groups(&self) -> usize {
         FIRST << self.level.load(Ordering::Relaxed)
     }
@@ -256,5 +256,8 @@ const fn deeper(depths: u64, depth: usize) -> bool {
     if depth < DEEPEST { depths >> (depth + 1) != 0 } else { depths & bit(DEEPEST) != 0 }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(tower_lock_loom)))]
 mod tests;
+
+#[cfg(all(test, tower_lock_loom))]
+mod races;

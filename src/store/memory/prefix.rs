@@ -74,6 +74,12 @@ impl Seed {
         Self { start, first, step: step | 1, factor: factor | 1 }
     }
 
+    /// The same seed every time, so that a model goes the same way again.
+    #[cfg(all(test, tower_lock_loom))]
+    pub(super) const fn fixed() -> Self {
+        Self { start: END, first: MIX, step: 0xa076_1d64_78bd_642f, factor: 0x9fb2_1c65_1e98_df25 }
+    }
+
     /// The prefixes of `key`'s path, outermost first, the path itself last.
     pub(super) fn prefixes(&self, key: &ResourceKey<'_>) -> impl Iterator<Item = Prefix> + use<> {
         let mut prefixes: SmallVec<[Prefix; 10]> = SmallVec::new();
