@@ -12,7 +12,7 @@
 //! know yet was made after it under the list's mutex, so the look sees the marks. Whatever is registered in a slot after
 //! the scan has read its state sees them too.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering};
 
 use self::{
     home::{Go, Home},
@@ -90,12 +90,14 @@ impl Registry {
         mut met: impl FnMut(&Arc<Slot>, slot::Seen) -> Go,
     ) {
         // Between the marks, which have been entered, and the states.
-        fence(std::sync::atomic::Ordering::SeqCst);
+        fence(Ordering::SeqCst);
         self.home.scan(|slot| match slot.running() {
             None => Go::Idle,
             Some(seen) if Some(seen.id()) != within && slot.meets(seen, coming) => met(slot, seen),
             Some(_) => Go::On,
         });
+        // A write that was found to be over while it was looked at is over with all that it did.
+        fence(Ordering::Acquire);
     }
 
     /// How many writes are running.

@@ -1,9 +1,6 @@
 //! Every order in which two or three threads can meet in the registry, by loom.
 
-use std::{
-    sync::{Arc, atomic::Ordering},
-    task::{Context, Wake, Waker},
-};
+use std::task::{Context, Wake, Waker};
 
 use loom::{model::Builder, thread};
 
@@ -147,17 +144,18 @@ fn loom_what_a_write_did_is_seen_by_whoever_finds_it_over() {
         let slot = registry.home.take();
         let id = begin(&registry.home, &slot, "/a");
         let content = Arc::new(AtomicU64::new(0));
-        let writer = {
-            let (slot, content) = (slot.clone(), content.clone());
+        // The scan on the other thread: the other way round loom leaves out the orders in which this could fail.
+        let acquire = {
+            let (registry, content) = (registry.clone(), content.clone());
             thread::spawn(move || {
-                content.store(1, Ordering::Relaxed);
-                end(&slot, id);
+                if !registry.meets(&[exclusive("/a")], None) {
+                    assert_eq!(content.load(Ordering::Relaxed), 1, "granted before the write was seen");
+                }
             })
         };
-        if !registry.meets(&[exclusive("/a")], None) {
-            assert_eq!(content.load(Ordering::Relaxed), 1, "granted before the write was seen");
-        }
-        writer.join().unwrap();
+        content.store(1, Ordering::Relaxed);
+        end(&slot, id);
+        acquire.join().unwrap();
     });
 }
 

@@ -1,5 +1,5 @@
 use std::{
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::atomic::AtomicUsize,
     task::{Context, Wake, Waker},
 };
 
