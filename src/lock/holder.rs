@@ -124,10 +124,6 @@ impl<'a> HolderClaim<'a> {
     pub fn new(lock: &'a Lock, token_submitted: bool, principal: Option<&'a Principal>) -> Self {
         Self { lock, token_submitted, principal }
     }
-
-    fn is_principal(&self) -> bool {
-        self.lock.principal() == self.principal
-    }
 }
 
 /// What proves that a caller holds a lock.
@@ -160,10 +156,24 @@ impl HolderProof {
     #[must_use]
     pub fn holds(&self, claim: &HolderClaim<'_>) -> bool {
         match self {
-            Self::TokenAndPrincipal => claim.token_submitted && claim.is_principal(),
-            Self::Token => claim.token_submitted,
-            Self::Principal => claim.is_principal(),
             Self::Custom(proof) => proof(claim),
+            plain => plain.holds_plainly(claim.lock.principal(), claim.token_submitted, claim.principal) == Some(true),
+        }
+    }
+
+    /// What [`holds`](Self::holds) says of `principal`'s claim on a lock of `holder`'s, where no function of the application's
+    /// own has to see the lock.
+    pub(crate) fn holds_plainly(
+        &self,
+        holder: Option<&Principal>,
+        token_submitted: bool,
+        principal: Option<&Principal>,
+    ) -> Option<bool> {
+        match self {
+            Self::TokenAndPrincipal => Some(token_submitted && holder == principal),
+            Self::Token => Some(token_submitted),
+            Self::Principal => Some(holder == principal),
+            Self::Custom(_) => None,
         }
     }
 

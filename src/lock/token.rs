@@ -62,6 +62,24 @@ impl LockToken {
         Self(uuid::Builder::from_custom_bytes(first_half(hash)).into_uuid())
     }
 
+    /// The token that `urn:uuid:…` names, the scheme and the digits in either case; none of any other text.
+    pub(crate) fn of_urn(text: &[u8]) -> Option<Self> {
+        Self::read(text).ok()
+    }
+
+    fn read(text: &[u8]) -> Result<Self, TokenError> {
+        const SCHEME: &[u8; 9] = b"urn:uuid:";
+        let uuid = match text.split_first_chunk() {
+            Some((scheme, uuid)) if scheme == SCHEME || scheme.eq_ignore_ascii_case(SCHEME) => uuid,
+            _ => return Err(TokenError::Malformed),
+        };
+        // The parser also reads the simple and the braced form, which are no URIs.
+        if uuid.len() != 36 {
+            return Err(TokenError::Malformed);
+        }
+        Self::from_uuid(Uuid::try_parse_ascii(uuid).map_err(|_| TokenError::Malformed)?)
+    }
+
     /// The UUID itself. It is as secret as the token.
     #[must_use]
     pub const fn as_uuid(&self) -> Uuid {
@@ -79,16 +97,7 @@ impl FromStr for LockToken {
 
     /// Reads `urn:uuid:…`, the scheme and the digits in either case (RFC 9562 section 4).
     fn from_str(text: &str) -> Result<Self, TokenError> {
-        const PREFIX: &str = "urn:uuid:";
-        let uuid = match text.get(..PREFIX.len()) {
-            Some(prefix) if prefix.eq_ignore_ascii_case(PREFIX) => &text[PREFIX.len()..],
-            _ => return Err(TokenError::Malformed),
-        };
-        // `Uuid::parse_str` also reads the simple and the braced form, which are no URIs.
-        if uuid.len() != 36 {
-            return Err(TokenError::Malformed);
-        }
-        Self::from_uuid(Uuid::try_parse(uuid).map_err(|_| TokenError::Malformed)?)
+        Self::read(text.as_bytes())
     }
 }
 

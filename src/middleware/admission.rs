@@ -1,6 +1,6 @@
 //! `Admission`: what a handler may know of the write that it runs in.
 
-use std::sync::Arc;
+use std::{slice, sync::Arc};
 
 use crate::{
     lock::{Lock, LockId},
@@ -24,15 +24,26 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct Admission {
     generation: u64,
-    locks: Arc<[LockId]>,
+    locks: Ids,
     write: Option<WriteId>,
+}
+
+/// Mostly one.
+#[derive(Clone, Debug)]
+enum Ids {
+    One(LockId),
+    Many(Option<Arc<[LockId]>>),
 }
 
 impl Admission {
     pub(crate) fn of(admitted: &Admitted) -> Self {
         Self {
             generation: admitted.permit.generation(),
-            locks: admitted.answered.iter().flat_map(|locks| locks.iter().map(Lock::id)).collect(),
+            locks: match admitted.answered.as_deref() {
+                None | Some([]) => Ids::Many(None),
+                Some([lock]) => Ids::One(lock.id()),
+                Some(locks) => Ids::Many(Some(locks.iter().map(Lock::id).collect())),
+            },
             write: admitted.permit.id(),
         }
     }
@@ -47,7 +58,10 @@ impl Admission {
     /// The locks that the request answered for.
     #[must_use]
     pub fn locks(&self) -> &[LockId] {
-        &self.locks
+        match &self.locks {
+            Ids::One(id) => slice::from_ref(id),
+            Ids::Many(ids) => ids.as_deref().unwrap_or_default(),
+        }
     }
 
     /// The write itself, for [`LockRequest::within`](crate::LockRequest::within); none in a check-only store.

@@ -40,7 +40,7 @@ impl After {
         usual: Option<LockPreference>,
         free: impl Fn(&Lock) -> bool,
     ) -> Option<Box<Self>> {
-        if answered.is_empty() {
+        if answered.is_empty() || (gone.is_empty() && usual.is_none() && !Preferences::are_in(request.headers)) {
             return None;
         }
         let taken = |lock: &&Lock| gone.iter().any(|gone| gone.takes(lock.root()));

@@ -1,13 +1,17 @@
 //! `Conditions`: what a request's `If` and `Lock-Token` headers say (RFC 4918 sections 10.4 and 10.5).
 
 mod entity_tags;
+mod few;
 mod parse;
 
 use std::{borrow::Cow, fmt, sync::Arc};
 
 use http::{HeaderMap, HeaderName};
 
-use self::parse::{Item, Parser};
+use self::{
+    few::Few,
+    parse::{Item, Parser},
+};
 use super::{
     RequestError, RequestView, ResolveTargets, Role,
     destination::{is_absolute_uri, reference_path},
@@ -32,10 +36,10 @@ static LOCK_TOKEN_NAME: HeaderName = HeaderName::from_static("lock-token");
 ///
 /// A token counts as submitted wherever it stands in `If`, in a list that is false or behind `Not` too (RFC 4918
 /// section 10.4.1), and as the `Lock-Token`. `DAV:no-lock` and URIs of other kinds are never lock tokens.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Conditions<'r> {
-    lists: Vec<List<'r>>,
-    tokens: Vec<LockToken>,
+    lists: Few<List<'r>>,
+    tokens: Few<LockToken>,
     lock_token: Option<StateToken>,
 }
 
@@ -43,8 +47,17 @@ pub struct Conditions<'r> {
 #[derive(Clone, Debug)]
 pub struct List<'r> {
     tag: Option<&'r [u8]>,
-    resources: Arc<[ResourceKey<'r>]>,
-    conditions: Vec<Condition<'r>>,
+    resources: Resources<'r>,
+    conditions: Few<Condition<'r>>,
+}
+
+/// The resources that a list is about.
+#[derive(Clone, Debug)]
+enum Resources<'r> {
+    /// Mostly one, that of the only list.
+    One(ResourceKey<'r>),
+    /// None or several, or those of several lists.
+    Shared(Arc<[ResourceKey<'r>]>),
 }
 
 /// One condition of a list.
@@ -99,7 +112,7 @@ pub enum Held {
 
 impl<'r> Conditions<'r> {
     /// No conditions, no tokens.
-    pub const NONE: Self = Self { lists: Vec::new(), tokens: Vec::new(), lock_token: None };
+    pub const NONE: Self = Self { lists: Few::NONE, tokens: Few::NONE, lock_token: None };
 
     /// Whether there are any in `headers`, well-formed or not.
     #[inline]
@@ -125,7 +138,10 @@ impl<'r> Conditions<'r> {
                     None => (Role::Target, Cow::Borrowed(request.uri.path())),
                     Some(tag) => (Role::Tag, reference_path(IF, tag)?),
                 };
-                Ok(resolve_in(request, role, path, resolver, namespace)?.into_iter().collect())
+                Ok(match resolve_in(request, role, path, resolver, namespace)?.single() {
+                    Ok(key) => Resources::One(key),
+                    Err(keys) => Resources::Shared(keys.into()),
+                })
             })?;
         }
         if let Some(header) = only(request, LOCK_TOKEN, &LOCK_TOKEN_NAME)? {
@@ -141,23 +157,29 @@ impl<'r> Conditions<'r> {
     fn read_if(
         &mut self,
         header: &'r [u8],
-        mut resources_of: impl FnMut(Option<&'r [u8]>) -> Result<Arc<[ResourceKey<'r>]>, RequestError>,
+        mut resources_of: impl FnMut(Option<&'r [u8]>) -> Result<Resources<'r>, RequestError>,
     ) -> Result<(), RequestError> {
-        let mut resources = None;
+        if let Some(token) = sole_token(header) {
+            let condition = Condition::State(Expected::Match, StateToken::Lock(token));
+            self.lists = Few::One(List { tag: None, resources: resources_of(None)?, conditions: Few::One(condition) });
+            return self.submit(token);
+        }
+        let mut coming = None;
         let mut about = None;
         let mut count = 0;
         for item in Parser::new(header) {
             match item.map_err(|why| RequestError::malformed(IF, why))? {
                 Item::Tag(tag) => {
                     about = Some(tag);
-                    resources = Some(resources_of(about)?);
+                    coming = Some(resources_of(about)?);
                 }
                 Item::List => {
-                    let resources = match &resources {
-                        Some(resources) => Arc::clone(resources),
-                        None => Arc::clone(resources.insert(resources_of(None)?)),
+                    let resources = match (coming.take(), self.lists.as_mut_slice()) {
+                        (Some(resources), _) => resources,
+                        (None, [.., last]) => last.resources.share(),
+                        (None, []) => resources_of(None)?,
                     };
-                    self.lists.push(List { tag: about, resources, conditions: Vec::new() });
+                    self.lists.push(List { tag: about, resources, conditions: Few::NONE });
                 }
                 Item::State(expected, uri) => {
                     let state = StateToken::of(uri).ok_or_else(|| {
@@ -181,7 +203,7 @@ impl<'r> Conditions<'r> {
             return Err(RequestError::TooMany { what: "conditions in If", limit: MAX_CONDITIONS });
         }
         *count += 1;
-        if let Some(list) = self.lists.last_mut() {
+        if let Some(list) = self.lists.as_mut_slice().last_mut() {
             list.conditions.push(condition);
         }
         Ok(())
@@ -190,13 +212,13 @@ impl<'r> Conditions<'r> {
     /// Whether there are neither conditions nor tokens.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.lists.is_empty() && self.tokens.is_empty() && self.lock_token.is_none()
+        self.lists().is_empty() && self.tokens().is_empty() && self.lock_token.is_none()
     }
 
     /// The lock tokens that the request submits, each once; at most [`MAX_TOKENS`].
     #[must_use]
     pub fn tokens(&self) -> &[LockToken] {
-        &self.tokens
+        self.tokens.as_slice()
     }
 
     /// Submit a token that came another way: in a query, in a body.
@@ -204,10 +226,10 @@ impl<'r> Conditions<'r> {
     /// # Errors
     /// [`RequestError::TooMany`] past [`MAX_TOKENS`].
     pub fn submit(&mut self, token: LockToken) -> Result<(), RequestError> {
-        if self.tokens.contains(&token) {
+        if self.tokens().contains(&token) {
             return Ok(());
         }
-        if self.tokens.len() == MAX_TOKENS {
+        if self.tokens().len() == MAX_TOKENS {
             return Err(RequestError::TooMany { what: "lock tokens", limit: MAX_TOKENS });
         }
         self.tokens.push(token);
@@ -234,7 +256,7 @@ impl<'r> Conditions<'r> {
     /// The lists of `If`; one of them has to be true.
     #[must_use]
     pub fn lists(&self) -> &[List<'r>] {
-        &self.lists
+        self.lists.as_slice()
     }
 
     /// Whether `If` is true, given which lock tokens match which resources: a token matches a resource that its lock
@@ -243,16 +265,16 @@ impl<'r> Conditions<'r> {
     /// What entity tags a resource has is not known here, so a condition on one is counted true, behind `Not` as well:
     /// it never makes a list fail. Whoever knows the entity tags asks [`Conditions::decide_entity_tags`] first.
     pub fn holds(&self, mut matches: impl FnMut(&LockToken, &ResourceKey<'_>) -> bool) -> Held {
-        if self.lists.is_empty() {
+        if self.lists().is_empty() {
             return Held::True;
         }
         let mut failed = Vec::new();
-        for list in &self.lists {
+        for list in self.lists() {
             let mut holds = true;
-            for condition in &list.conditions {
+            for condition in list.conditions() {
                 let Condition::State(expected, state) = condition else { continue };
                 let matched = match state {
-                    StateToken::Lock(token) => list.resources.iter().any(|resource| matches(token, resource)),
+                    StateToken::Lock(token) => list.resources().iter().any(|resource| matches(token, resource)),
                     StateToken::NoLock | StateToken::Foreign => false,
                 };
                 if matched == (*expected == Expected::Match) {
@@ -279,8 +301,8 @@ impl<'r> Conditions<'r> {
     /// That the lock with this token covers `resource`.
     pub(crate) fn covering(token: LockToken, resource: ResourceKey<'r>) -> Self {
         let state = Condition::State(Expected::Match, StateToken::Lock(token));
-        let list = List { tag: None, resources: Arc::new([resource]), conditions: vec![state] };
-        Self { lists: vec![list], tokens: vec![token], lock_token: None }
+        let list = List { tag: None, resources: Resources::One(resource), conditions: Few::One(state) };
+        Self { lists: Few::One(list), tokens: Few::One(token), lock_token: None }
     }
 }
 
@@ -314,10 +336,10 @@ impl Conditions<'_> {
     /// The same conditions for somebody who evaluates them later. Those on entity tags are left out: they count true.
     #[cfg(any(feature = "redis", feature = "postgres"))]
     pub(crate) fn to_owned_without_tags(&self) -> Conditions<'static> {
-        let lists = self.lists.iter().map(|list| List {
+        let lists = self.lists().iter().map(|list| List {
             tag: None,
-            resources: list.resources.iter().map(|key| key.clone().into_owned()).collect(),
-            conditions: list.conditions.iter().filter_map(Condition::state).collect(),
+            resources: Resources::Shared(list.resources().iter().map(|key| key.clone().into_owned()).collect()),
+            conditions: list.conditions().iter().filter_map(Condition::state).collect(),
         });
         Conditions { lists: lists.collect(), tokens: self.tokens.clone(), lock_token: self.lock_token }
     }
@@ -337,7 +359,10 @@ impl<'r> List<'r> {
     /// The resources that the list is about: those of its tag, or of the request target.
     #[must_use]
     pub fn resources(&self) -> &[ResourceKey<'r>] {
-        &self.resources
+        match &self.resources {
+            Resources::One(resource) => std::slice::from_ref(resource),
+            Resources::Shared(resources) => resources,
+        }
     }
 
     /// The tag as it was sent: an absolute URI or an absolute path, percent-encoded; none where the list is about the
@@ -350,21 +375,40 @@ impl<'r> List<'r> {
     /// The conditions; never none, unless those on entity tags were [decided](Conditions::decide_entity_tags).
     #[must_use]
     pub fn conditions(&self) -> &[Condition<'r>] {
-        &self.conditions
+        self.conditions.as_slice()
+    }
+}
+
+impl Resources<'_> {
+    /// The same, for one more list.
+    fn share(&mut self) -> Self {
+        if let Self::One(key) = self {
+            let key = std::mem::replace(key, ResourceKey::from_canonical("/"));
+            *self = Self::Shared(Arc::new([key]));
+        }
+        self.clone()
+    }
+}
+
+impl Default for Conditions<'_> {
+    fn default() -> Self {
+        Self::NONE
     }
 }
 
 impl StateToken {
     /// What an absolute URI names; nothing if it is none.
     fn of(uri: &[u8]) -> Option<Self> {
+        if let Some(token) = LockToken::of_urn(uri) {
+            return Some(Self::Lock(token));
+        }
         if !is_absolute_uri(uri) {
             return None;
         }
         if uri.eq_ignore_ascii_case(b"DAV:no-lock") {
             return Some(Self::NoLock);
         }
-        let token = std::str::from_utf8(uri).ok().and_then(|uri| uri.parse().ok());
-        Some(token.map_or(Self::Foreign, Self::Lock))
+        Some(Self::Foreign)
     }
 }
 
@@ -424,6 +468,11 @@ fn only<'r>(
         Some(_) => Err(RequestError::malformed(what, "there is more than one")),
         None => Ok(field.map(http::HeaderValue::as_bytes)),
     }
+}
+
+/// The token of an `If` header that is one list with one lock token, spelled as most clients do.
+fn sole_token(header: &[u8]) -> Option<LockToken> {
+    LockToken::of_urn(header.strip_prefix(b"(<")?.strip_suffix(b">)")?)
 }
 
 /// The state token of a `Lock-Token` header. Clients that leave the brackets out are understood.

@@ -2,7 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
 
 /// What a request prefers. What cannot be read is left out, as RFC 7240 section 2 has it: a preference can always be
 /// ignored, so a malformed one is never an error.
@@ -45,12 +45,21 @@ impl fmt::Display for LockPreference {
     }
 }
 
+// Made once: as a text it would be parsed again on every write.
+static PREFER: HeaderName = HeaderName::from_static("prefer");
+
 impl Preferences {
+    /// Whether there are any in `headers`, well-formed or not.
+    #[inline]
+    pub(crate) fn are_in(headers: &HeaderMap) -> bool {
+        headers.contains_key(&PREFER)
+    }
+
     /// What the fields named `Prefer` say. Of a preference that comes more than once the first counts (section 2).
     #[must_use]
     pub fn of(headers: &HeaderMap) -> Self {
         let (mut preferences, mut waits, mut locks) = (Self::default(), true, true);
-        for field in headers.get_all("prefer") {
+        for field in headers.get_all(&PREFER) {
             let Ok(text) = field.to_str() else { continue };
             for item in split(text, ',') {
                 // Parameters, of which neither has one, come after a semicolon.

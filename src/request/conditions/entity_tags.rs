@@ -6,7 +6,7 @@ impl<'r> Conditions<'r> {
     /// Whether the truth of `If` hangs on the entity tag of some resource.
     #[must_use]
     pub fn has_entity_tags(&self) -> bool {
-        self.lists.iter().any(List::has_entity_tags)
+        self.lists().iter().any(List::has_entity_tags)
     }
 
     /// The same conditions with those on entity tags decided: a list in which one of them is false is left out, the others
@@ -17,28 +17,29 @@ impl<'r> Conditions<'r> {
     ///
     /// # Errors
     /// The conditions, with no list left, where entity tags alone make the header false. Answered 412.
+    #[expect(clippy::result_large_err, reason = "the conditions come back either way")]
     pub fn decide_entity_tags(
         mut self,
         mut matches: impl FnMut(&List<'r>, &EntityTag<'r>) -> Option<bool>,
     ) -> Result<Self, Self> {
-        let any = !self.lists.is_empty();
+        let any = !self.lists().is_empty();
         self.lists.retain(|list| {
-            list.conditions.iter().all(|condition| match condition {
+            list.conditions().iter().all(|condition| match condition {
                 Condition::EntityTag(expected, tag) => matches(list, tag) == Some(*expected == Expected::Match),
                 Condition::State(..) => true,
             })
         });
-        for list in &mut self.lists {
+        for list in self.lists.as_mut_slice() {
             list.conditions.retain(|condition| matches!(condition, Condition::State(..)));
         }
-        if any && self.lists.is_empty() { Err(self) } else { Ok(self) }
+        if any && self.lists().is_empty() { Err(self) } else { Ok(self) }
     }
 
     /// The strong entity tag that the request target must have for `If` to be true, where one list says so and there is no
     /// other: an `If-Match` for the service itself, so that nothing changes between the decision and the write.
     #[must_use]
     pub fn sole_entity_tag(&self) -> Option<EntityTag<'r>> {
-        let [list] = &self.lists[..] else { return None };
+        let [list] = self.lists() else { return None };
         if list.tag.is_none() { list.strong_entity_tag() } else { None }
     }
 
@@ -53,7 +54,7 @@ impl<'r> Conditions<'r> {
 impl<'r> List<'r> {
     /// The first strong entity tag that its resource must have for it to be true.
     pub(crate) fn strong_entity_tag(&self) -> Option<EntityTag<'r>> {
-        self.conditions.iter().find_map(|condition| match condition {
+        self.conditions().iter().find_map(|condition| match condition {
             Condition::EntityTag(Expected::Match, tag) if !tag.is_weak() => Some(*tag),
             _ => None,
         })
@@ -62,7 +63,7 @@ impl<'r> List<'r> {
     /// Whether one of the conditions is on an entity tag.
     #[must_use]
     pub fn has_entity_tags(&self) -> bool {
-        self.conditions.iter().any(|condition| matches!(condition, Condition::EntityTag(..)))
+        self.conditions().iter().any(|condition| matches!(condition, Condition::EntityTag(..)))
     }
 }
 

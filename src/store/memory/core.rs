@@ -69,6 +69,11 @@ impl Core {
     /// still; it revives nothing.
     pub(super) fn now(&self) -> Timestamp {
         let shown = self.clock.now().as_micros() + self.ahead;
+        let latest = self.latest.load(Ordering::Acquire);
+        if shown <= latest {
+            // Somebody wrote as much down within this microsecond, or the clock stepped back.
+            return Timestamp::from_micros(latest);
+        }
         Timestamp::from_micros(self.latest.fetch_max(shown, Ordering::AcqRel).max(shown))
     }
 

@@ -15,8 +15,8 @@ use super::{
 };
 use crate::{
     lock::{
-        Depth, Effect, HolderClaim, HolderProof, Lock, LockId, LockKind, LockScope, LockToken, LostCause, LostLock,
-        ResourceKey, Timestamp, TokenDigest,
+        Depth, Effect, HolderClaim, HolderProof, Lock, LockKind, LockScope, LockToken, LostCause, LostLock, ResourceKey,
+        Timestamp, TokenDigest,
         rules::{self, Answer},
     },
     store::{Admitted, Permit, Refused, Verdict, Write},
@@ -32,20 +32,14 @@ impl Core {
         let digests: Digests = write.conditions.tokens().iter().map(|token| self.key.digest(token)).collect();
         loop {
             let table = self.table.read();
-            let case = Case { core: self, table: &table, now: self.now(), write, digests: &digests };
-            let lost = case.condition();
-            let (touched, slots) = case.touched();
-            let submitted = case.submitted();
-            let answers = rules::answers(&touched, write.targets, write.principal, write.proof, |lock| {
-                submitted.iter().any(|(_, id)| *id == lock.id())
-            });
-            if lost.is_some() || !answers.admit() {
-                return Verdict::Refused(Box::new(Refused::of(lost, touched, &answers.each, write.blockers)));
+            let case = Case::new(self, &table, write, &digests);
+            let decided = match case.shortly() {
+                Decided::Otherwise => case.fully(),
+                decided => decided,
+            };
+            if let Decided::So(verdict) = decided {
+                return verdict;
             }
-            let own = slots.iter().zip(&answers.each).filter(|(_, answer)| **answer == Answer::Own).map(|(slot, _)| *slot);
-            // One of them ended by another's word since it was looked at: look again, it is gone.
-            let Some(answering) = case.pin(own) else { continue };
-            return Verdict::Admitted(case.admitted(answering, &slots));
         }
     }
 }
@@ -57,48 +51,137 @@ struct Case<'c> {
     now: Timestamp,
     write: &'c Write<'c>,
     digests: &'c [TokenDigest],
+    /// For each digest, the granted lock that it stands for, if it counts.
+    held: SmallVec<[Option<u32>; 4]>,
+}
+
+/// How far one way of deciding has come.
+enum Decided {
+    So(Verdict),
+    /// A lock that was to answer ended by another's word since it was looked at: look again, it is gone.
+    Again,
+    /// This way is not for such a write.
+    Otherwise,
+}
+
+impl<'c> Case<'c> {
+    fn new(core: &'c Core, table: &'c Table, write: &'c Write<'c>, digests: &'c [TokenDigest]) -> Self {
+        let now = core.now();
+        let held =
+            |digest| table.by_token(digest).filter(|slot| table.records.get(*slot).is_some_and(|record| record.held(now)));
+        Self { core, table, now, write, digests, held: digests.iter().map(held).collect() }
+    }
 }
 
 impl Case<'_> {
-    /// The granted lock that a digest stands for, if it counts.
-    fn held(&self, digest: &TokenDigest) -> Option<u32> {
-        let slot = self.table.by_token(digest)?;
-        self.table.records.get(slot)?.held(self.now).then_some(slot)
+    /// The short way, for what most writes come with: no token, or the one of the only lock they meet. Where it answers it
+    /// answers as the other does, without a copy of any lock but those that are shown.
+    fn shortly(&self) -> Decided {
+        if !matches!(self.write.proof, HolderProof::TokenAndPrincipal | HolderProof::Token) {
+            return Decided::Otherwise;
+        }
+        let own = match self.held[..] {
+            [] => None,
+            [own] => own.filter(|slot| self.answers_plainly(*slot)),
+            _ => return Decided::Otherwise,
+        };
+        if !self.write.conditions.is_empty() && self.failed().is_some() {
+            return Decided::Otherwise;
+        }
+        let (mut met, mut slots, mut blockers) = (false, SmallVec::<[u32; 8]>::new(), Vec::new());
+        let stopped = self.each_touched(|slot| {
+            if own == Some(slot) {
+                met = true;
+                return ControlFlow::Continue(());
+            }
+            let Some(record) = self.table.records.get(slot).filter(|record| record.live(self.now)) else {
+                return ControlFlow::Continue(());
+            };
+            // A token may be one that answers for this lock as well, or one that does not count: that is for the other way.
+            if !self.held.is_empty() {
+                return ControlFlow::Break(());
+            }
+            if !slots.contains(&slot) {
+                slots.push(slot);
+                blockers.push(record.snapshot(self.now, self.core.lease));
+            }
+            if blockers.len() > self.write.blockers { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        if !blockers.is_empty() {
+            let truncated = blockers.len() > self.write.blockers;
+            blockers.truncate(self.write.blockers);
+            return Decided::So(Verdict::Refused(Box::new(Refused { blockers, truncated, ..Refused::default() })));
+        }
+        match own.filter(|_| met) {
+            _ if stopped.is_break() => Decided::Otherwise,
+            Some(own) => self.admit(&[own], &[own]),
+            None => self.admit(&[], &[]),
+        }
+    }
+
+    /// The general way, for every write.
+    fn fully(&self) -> Decided {
+        let lost = self.condition();
+        let (touched, slots) = self.touched();
+        let answers = rules::answers(&touched, self.write.targets, self.write.principal, self.write.proof, |lock| {
+            self.submitted().any(|slot| self.table.records.get(slot).is_some_and(|record| record.parts.id == lock.id()))
+        });
+        if lost.is_some() || !answers.admit() {
+            return Decided::So(Verdict::Refused(Box::new(Refused::of(lost, touched, &answers.each, self.write.blockers))));
+        }
+        let own = slots.iter().zip(&answers.each).filter(|(_, answer)| **answer == Answer::Own).map(|(slot, _)| *slot);
+        let own: SmallVec<[u32; 4]> = own.collect();
+        self.admit(&own, &slots)
+    }
+
+    /// The granted locks whose tokens were submitted.
+    fn submitted(&self) -> impl Iterator<Item = u32> + use<'_> {
+        self.held.iter().flatten().copied()
     }
 
     fn lock(&self, slot: u32) -> Option<Lock> {
         Some(self.table.records.get(slot)?.snapshot(self.now, self.core.lease))
     }
 
-    /// The granted locks whose tokens were submitted.
-    fn submitted(&self) -> SmallVec<[(u32, LockId); 4]> {
-        let held = self.digests.iter().filter_map(|digest| self.held(digest));
-        held.filter_map(|slot| Some((slot, self.table.records.get(slot)?.parts.id))).collect()
+    /// Whether the write's token, which is that of this lock, answers for it, where no function has to be asked.
+    fn answers_plainly(&self, slot: u32) -> bool {
+        let Some(record) = self.table.records.get(slot) else { return false };
+        let plainly = self.write.proof.holds_plainly(record.parts.principal.as_ref(), true, self.write.principal);
+        record.parts.kind != LockKind::Freeze && plainly == Some(true)
+    }
+
+    /// The tokens for which a condition is false.
+    fn failed(&self) -> Option<Vec<LockToken>> {
+        let tokens = self.write.conditions.tokens();
+        let held = |token: &LockToken| {
+            let at = tokens.iter().position(|other| other == token)?;
+            self.held[at]
+        };
+        let matches = |token: &LockToken, key: &ResourceKey<'_>| {
+            let record = held(token).and_then(|slot| self.table.records.get(slot));
+            record.is_some_and(|record| rules::covers(&record.parts.root, record.parts.depth, key))
+        };
+        let its_own = |token: &LockToken| held(token).is_some_and(|slot| self.its_own(slot));
+        self.write.conditions.failed_on_write(matches, its_own)
     }
 
     /// What was lost, if a condition is false.
     fn condition(&self) -> Option<Vec<LostLock>> {
-        let conditions = self.write.conditions;
-        if conditions.is_empty() {
-            return None;
-        }
-        let digest_of =
-            |token: &LockToken| conditions.tokens().iter().position(|other| other == token).map(|at| &self.digests[at]);
-        let matches = |token: &LockToken, key: &ResourceKey<'_>| {
-            let record = digest_of(token).and_then(|digest| self.held(digest)).and_then(|slot| self.table.records.get(slot));
-            record.is_some_and(|record| rules::covers(&record.parts.root, record.parts.depth, key))
-        };
-        let its_own =
-            |token: &LockToken| digest_of(token).and_then(|digest| self.held(digest)).is_some_and(|slot| self.its_own(slot));
-        let failed = conditions.failed_on_write(matches, its_own);
-        let lost = failed?.iter().filter_map(digest_of).map(|digest| self.lost(digest)).collect();
-        Some(lost)
+        let failed = self.failed()?;
+        let tokens = self.write.conditions.tokens();
+        let lost = |token: &LockToken| tokens.iter().position(|other| other == token).map(|at| self.lost(at));
+        Some(failed.iter().filter_map(lost).collect())
     }
 
     /// Whether a submitted lock is the caller's and covers something that the write changes.
     fn its_own(&self, slot: u32) -> bool {
-        let Some(lock) = self.lock(slot) else { return false };
-        self.is_held(&lock) && self.write.targets.iter().any(|target| rules::touches(lock.root(), lock.depth(), target))
+        let Some(record) = self.table.records.get(slot) else { return false };
+        let parts = &record.parts;
+        self.write.targets.iter().any(|target| rules::touches(&parts.root, parts.depth, target))
+            && match self.write.proof.holds_plainly(parts.principal.as_ref(), true, self.write.principal) {
+                Some(holds) => holds,
+                None => self.is_held(&record.snapshot(self.now, self.core.lease)),
+            }
     }
 
     /// Whether a submitted lock is the caller's.
@@ -106,9 +189,10 @@ impl Case<'_> {
         self.write.proof.holds(&HolderClaim::new(lock, true, self.write.principal))
     }
 
-    fn lost(&self, digest: &TokenDigest) -> LostLock {
-        match self.held(digest).and_then(|slot| self.lock(slot)) {
-            None => self.table.lost(digest, Asker::Principal(self.write.principal), self.now),
+    /// What is to be said of the token that was submitted as this one.
+    fn lost(&self, at: usize) -> LostLock {
+        match self.held[at].and_then(|slot| self.lock(slot)) {
+            None => self.table.lost(&self.digests[at], Asker::Principal(self.write.principal), self.now),
             Some(lock) if lock.principal() == self.write.principal || self.is_held(&lock) => LostLock::out_of_scope(&lock),
             Some(_) => LostLock::new(LostCause::Unknown),
         }
@@ -125,7 +209,7 @@ impl Case<'_> {
             found.add(slot, lock);
         }
         let mut hopeless = 0;
-        let _ = self.each_touched(&mut |slot| {
+        let _ = self.each_touched(|slot| {
             let Some(lock) = self.table.records.get(slot).filter(|record| record.live(self.now)) else {
                 return ControlFlow::Continue(());
             };
@@ -143,13 +227,12 @@ impl Case<'_> {
 
     /// The locks that the write touches and answers for with their own tokens.
     fn own(&self) -> Vec<u32> {
-        let submitted = self.submitted();
         let mut own = Vec::new();
         let mut consider = |slot: u32| {
             let Some(record) = self.table.records.get(slot).filter(|record| record.held(self.now)) else { return };
             let (root, depth) = (&record.parts.root, record.parts.depth);
             let lock = record.snapshot(self.now, self.core.lease);
-            let claim = HolderClaim::new(&lock, submitted.iter().any(|(other, _)| *other == slot), self.write.principal);
+            let claim = HolderClaim::new(&lock, self.submitted().any(|other| other == slot), self.write.principal);
             let touched = self.write.targets.iter().any(|target| rules::touches(root, depth, target));
             if touched && self.write.proof.answers(&claim) && !own.contains(&slot) {
                 own.push(slot);
@@ -157,14 +240,14 @@ impl Case<'_> {
         };
         match self.write.proof {
             HolderProof::TokenAndPrincipal | HolderProof::Token => {
-                submitted.iter().for_each(|(slot, _)| consider(*slot));
+                self.submitted().for_each(&mut consider);
             }
             HolderProof::Principal => {
                 self.table.of_principal(self.write.principal).iter().for_each(|slot| consider(*slot));
             }
             // A function may say anything of any lock, so all that are touched have to be shown to it.
             HolderProof::Custom(_) => {
-                let _ = self.each_touched(&mut |slot| {
+                let _ = self.each_touched(|slot| {
                     consider(slot);
                     ControlFlow::Continue(())
                 });
@@ -174,7 +257,7 @@ impl Case<'_> {
     }
 
     /// Every lock and mark that a target touches, ended ones included; one that several touch comes several times.
-    fn each_touched(&self, each: &mut dyn FnMut(u32) -> ControlFlow<()>) -> ControlFlow<()> {
+    fn each_touched(&self, mut each: impl FnMut(u32) -> ControlFlow<()>) -> ControlFlow<()> {
         for target in self.write.targets {
             let mut visit = |node: &Node| {
                 for depth in [Depth::Infinity, Depth::Zero] {
@@ -187,8 +270,8 @@ impl Case<'_> {
             for node in self.table.above(&self.core.filter, &target.key) {
                 visit(node)?;
             }
-            let whole = self.core.filter.seed.whole(&target.key);
-            if target.effect == Effect::Unlink && self.core.filter.may_have_below(&whole) {
+            let may_take_along = || self.core.filter.may_have_below(&self.core.filter.seed.whole(&target.key));
+            if target.effect == Effect::Unlink && may_take_along() {
                 for node in self.table.below(&target.key, None) {
                     visit(node)?;
                 }
@@ -197,14 +280,32 @@ impl Case<'_> {
         ControlFlow::Continue(())
     }
 
+    /// Lets the write go on: pins `own`, the locks that answer, and registers it, still under the table's lock, so that no
+    /// acquire comes in between. `touched` are shown, those that answer in use.
+    fn admit(&self, own: &[u32], touched: &[u32]) -> Decided {
+        let Some(answering) = self.pin(own) else { return Decided::Again };
+        let generation = self.core.generation();
+        let permit = match &self.core.registry {
+            Some(registry) => registry.register(self.write.targets, generation, answering),
+            None => Permit::unguarded(generation),
+        };
+        let answered = match touched {
+            [] => None,
+            // What a holder's write mostly comes to, made as it is rather than gathered.
+            [slot] => self.lock(*slot).map(|lock| Box::new([lock]) as Box<[Lock]>),
+            slots => Some(slots.iter().filter_map(|slot| self.lock(*slot)).collect()),
+        };
+        Decided::So(Verdict::Admitted(Admitted { permit, answered }))
+    }
+
     /// Pins the locks that answer; none when one of them has ended.
-    fn pin(&self, own: impl Iterator<Item = u32>) -> Option<Vec<Answering>> {
+    fn pin(&self, own: &[u32]) -> Option<Vec<Answering>> {
         let mut answering: Vec<Answering> = Vec::new();
         if self.core.registry.is_none() {
             return Some(answering);
         }
         for slot in own {
-            let Some(record) = self.table.records.get(slot) else { continue };
+            let Some(record) = self.table.records.get(*slot) else { continue };
             if record.pins.pin().is_err() {
                 answering.iter().for_each(|lock| lock.pins.unpin());
                 return None;
@@ -212,18 +313,6 @@ impl Case<'_> {
             answering.push(Answering { parts: record.parts.clone(), pins: record.pins.clone() });
         }
         Some(answering)
-    }
-
-    /// Registers the write, still under the table's lock: no acquire comes in between.
-    fn admitted(&self, answering: Vec<Answering>, touched: &[u32]) -> Admitted {
-        let generation = self.core.generation();
-        let permit = match &self.core.registry {
-            Some(registry) => registry.register(self.write.targets, generation, answering),
-            None => Permit::unguarded(generation),
-        };
-        // Read again: those that answer are in use now.
-        let answered: Box<[Lock]> = touched.iter().filter_map(|slot| self.lock(*slot)).collect();
-        Admitted { permit, answered: (!answered.is_empty()).then_some(answered) }
     }
 }
 
@@ -242,3 +331,6 @@ impl Found {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,361 @@
+//! The short way of deciding answers as the general one does, whatever the table holds and whatever is asked.
+
+use std::{cell::Cell, future::Future, pin::Pin, task::Context, time::Duration};
+
+use http::{HeaderValue, Request};
+use proptest::{
+    collection::vec,
+    prelude::*,
+    test_runner::{Config, TestRunner},
+};
+
+use super::*;
+use crate::{
+    lock::{Claim, KeyRules, LockId, LockParts, Membership, Owner, Principal, Target},
+    request::{Conditions, RequestView},
+    store::{
+        Acquire, Acquired, Authority, Lifetime, LockStore, ManualClock, NewLock, Release, Replaces, StoreFuture, Which,
+        memory::{MemoryStore, inflight::Registry, record::End},
+    },
+};
+
+const SECOND: Duration = Duration::from_secs(1);
+const PATHS: [&str; 8] = ["/", "/a", "/a/b", "/a/b/c", "/a/bb", "/a/d", "/e", "/e/f"];
+
+/// Something that happens to a store before it is asked.
+#[derive(Clone, Debug)]
+enum Event {
+    Lock(Asked),
+    /// The same in the place of one of the locks there may be; pending while that one's holder writes.
+    Replace(Asked, usize),
+    /// A write that goes on.
+    Write(usize, Option<usize>),
+    /// The first of those that go on has ended.
+    Done,
+    Broken(usize, u64),
+    /// It is to end, which is still to be written down.
+    Leaving(usize),
+    Wait(u64),
+}
+
+#[derive(Clone, Debug)]
+struct Asked {
+    path: usize,
+    scope: LockScope,
+    depth: Depth,
+    frozen: bool,
+    who: usize,
+    seconds: u64,
+}
+
+#[derive(Clone, Debug)]
+struct Question {
+    targets: Vec<(usize, Effect, Membership)>,
+    /// The lists of `If`.
+    lists: Vec<List>,
+    lock_token: Option<usize>,
+    submitted: Option<usize>,
+    who: usize,
+    proof: usize,
+    named: usize,
+    /// Of what this lock is on, by its holder, with its token alone.
+    aimed: Option<usize>,
+}
+
+/// The path of its tag; its conditions, and whether they stand behind `Not`.
+type List = (Option<usize>, Vec<(bool, State)>);
+
+#[derive(Clone, Debug)]
+enum State {
+    Token(usize),
+    Stranger,
+    NoLock,
+    Tag,
+}
+
+fn asked() -> impl Strategy<Value = Asked> {
+    let scope = prop_oneof![Just(LockScope::Exclusive), Just(LockScope::Shared)];
+    let depth = prop_oneof![Just(Depth::Infinity), Just(Depth::Zero)];
+    let frozen = prop_oneof![9 => Just(false), 1 => Just(true)];
+    (0..PATHS.len(), scope, depth, frozen, 0..3_usize, 1..9_u64)
+        .prop_map(|(path, scope, depth, frozen, who, seconds)| Asked { path, scope, depth, frozen, who, seconds })
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    prop_oneof![
+        8 => asked().prop_map(Event::Lock),
+        2 => (asked(), any::<usize>()).prop_map(|(asked, at)| Event::Replace(asked, at)),
+        2 => (0..PATHS.len(), proptest::option::of(any::<usize>())).prop_map(|(path, under)| Event::Write(path, under)),
+        1 => Just(Event::Done),
+        1 => (any::<usize>(), 0..4_u64).prop_map(|(at, grace)| Event::Broken(at, grace)),
+        1 => any::<usize>().prop_map(Event::Leaving),
+        1 => (1..4_u64).prop_map(Event::Wait),
+    ]
+}
+
+fn question() -> impl Strategy<Value = Question> {
+    let effect = prop_oneof![4 => Just(Effect::Write), 1 => Just(Effect::Unlink)];
+    let membership = prop_oneof![Just(Membership::Kept), Just(Membership::Changed)];
+    let targets = prop_oneof![4 => vec((0..PATHS.len(), effect.clone(), membership.clone()), 1),
+        1 => vec((0..PATHS.len(), effect, membership), 0..4)];
+    let state = prop_oneof![
+        8 => any::<usize>().prop_map(State::Token),
+        1 => Just(State::Stranger),
+        1 => Just(State::NoLock),
+        1 => Just(State::Tag),
+    ];
+    let not = prop_oneof![5 => Just(false), 1 => Just(true)];
+    let lists = prop_oneof![
+        2 => Just(Vec::new()),
+        5 => any::<usize>().prop_map(|token| vec![(None, vec![(false, State::Token(token))])]),
+        2 => (any::<bool>(), vec((0..PATHS.len(), vec((not, state), 1..3)), 1..3)).prop_map(|(tagged, lists)| {
+            lists.into_iter().map(|(tag, conditions)| (tagged.then_some(tag), conditions)).collect()
+        }),
+    ];
+    let token = || prop_oneof![4 => Just(None), 1 => any::<usize>().prop_map(Some)];
+    let named = prop_oneof![Just(0), Just(1), Just(2), Just(100)];
+    let proof = prop_oneof![5 => Just(0_usize), 2 => Just(1), 1 => Just(2), 1 => Just(3)];
+    let aimed = proptest::option::of(any::<usize>());
+    (targets, lists, token(), token(), 0..3_usize, proof, named, aimed).prop_map(
+        |(targets, lists, lock_token, submitted, who, proof, named, aimed)| Question {
+            targets,
+            lists,
+            lock_token,
+            submitted,
+            who,
+            proof,
+            named,
+            aimed,
+        },
+    )
+}
+
+fn principal(who: usize) -> Option<Principal> {
+    [None, Some("alice"), Some("bob")][who].map(Principal::new)
+}
+
+fn key(path: usize) -> ResourceKey<'static> {
+    ResourceKey::from_canonical(PATHS[path])
+}
+
+/// A store to which things happen.
+struct World {
+    store: MemoryStore,
+    hand: ManualClock,
+    /// Those there are or were or may come to be, with who asked.
+    tokens: Vec<(LockToken, usize, NewLock)>,
+    running: Vec<Verdict>,
+    coming: Vec<StoreFuture<Acquired>>,
+}
+
+impl World {
+    fn new(builder: crate::store::memory::MemoryStoreBuilder) -> Self {
+        let hand = ManualClock::new();
+        let store = builder.clock(hand.clock()).build();
+        Self { store, hand, tokens: Vec::new(), running: Vec::new(), coming: Vec::new() }
+    }
+
+    fn some(&self, at: usize) -> Option<&(LockToken, usize, NewLock)> {
+        self.tokens.get(at.checked_rem(self.tokens.len())?)
+    }
+
+    fn poll(&mut self) {
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        self.coming.retain_mut(|coming| Pin::new(coming).poll(&mut cx).is_pending());
+    }
+
+    fn happens(&mut self, event: &Event) {
+        match event {
+            Event::Lock(asked) => self.lock(asked, None),
+            Event::Replace(asked, at) => self.lock(asked, self.some(*at).map(|(token, ..)| *token)),
+            Event::Write(path, under) => {
+                let under = under.and_then(|at| self.some(at)).map(|(token, who, lock)| (*token, *who, lock.clone()));
+                let (targets, mut conditions) = ([Target::write(key(*path))], Conditions::NONE);
+                let written = match &under {
+                    Some((token, _, lock)) => {
+                        conditions.submit(*token).unwrap();
+                        vec![Target::write(lock.parts.root.clone())]
+                    }
+                    None => targets.to_vec(),
+                };
+                let who = under.and_then(|(_, who, _)| principal(who));
+                let verdict = self.store.admit(&Write::new(&written, &conditions).by(who.as_ref())).into_ready();
+                self.running.push(verdict.expect("at once").unwrap());
+            }
+            Event::Done if self.running.is_empty() => {}
+            Event::Done => drop(self.running.remove(0)),
+            Event::Broken(at, grace) => {
+                let Some((token, ..)) = self.some(*at) else { return };
+                let by = Authority::Break { actor: None, reason: "", grace: SECOND * u32::try_from(*grace).unwrap() };
+                let _ended = self.store.release(&Release::new(Which::Token(token), by)).into_ready();
+            }
+            Event::Leaving(at) => {
+                let Some((token, ..)) = self.some(*at) else { return };
+                let core = &self.store.core;
+                let mut table = core.table.write();
+                let Some(slot) = table.by_token(&core.key.digest(token)) else { return };
+                let record = table.records.get(slot).unwrap();
+                let (lost, digest) = (record.lost_by(End::Released, core.now()), record.digest);
+                let holder = record.parts.principal.clone();
+                let grave = table.graveyard.dig(digest, holder, lost, core.now());
+                table.records.get_mut(slot).unwrap().leaving = Some(Box::new(grave));
+            }
+            Event::Wait(seconds) => self.hand.advance(SECOND * u32::try_from(*seconds).unwrap()),
+        }
+        self.poll();
+    }
+
+    fn lock(&mut self, asked: &Asked, replaced: Option<LockToken>) {
+        let parts = LockParts {
+            id: LockId::random(),
+            root: key(asked.path),
+            scope: asked.scope,
+            depth: asked.depth,
+            kind: if asked.frozen { LockKind::Freeze } else { LockKind::User },
+            principal: principal(asked.who),
+            owner: Owner::default(),
+            reason: None,
+            client_ref: None,
+            claim: Claim::Made,
+        };
+        let new = NewLock { parts: parts.into(), token: LockToken::random() };
+        let replaces = replaced.as_ref().map(Replaces::Held);
+        let span = Some(Duration::from_secs(asked.seconds));
+        let life = Lifetime { span, most: span, total: Some(Duration::from_secs(2 * asked.seconds)) };
+        let who = principal(asked.who);
+        let locks = std::slice::from_ref(&new);
+        let request = Acquire::new(locks, who.as_ref()).living(life).replacing(replaces.as_slice());
+        self.coming.push(self.store.acquire(&request));
+        self.tokens.push((new.token, asked.who, new));
+    }
+
+    fn header(&self, question: &Question) -> String {
+        let state = |state: &State| match state {
+            State::Token(at) => format!("<{}>", self.some(*at).map_or(LockToken::random(), |(token, ..)| *token).urn()),
+            State::Stranger => format!("<{}>", LockToken::random().urn()),
+            State::NoLock => "<DAV:no-lock>".into(),
+            State::Tag => "[\"e\"]".into(),
+        };
+        let one = |(not, what): &(bool, State)| if *not { format!("Not {}", state(what)) } else { state(what) };
+        let list = |(tag, conditions): &List| {
+            let tag = tag.map_or(String::new(), |path| format!("<{}> ", PATHS[path]));
+            format!("{tag}({})", conditions.iter().map(one).collect::<Vec<_>>().join(" "))
+        };
+        question.lists.iter().map(list).collect::<Vec<_>>().join(" ")
+    }
+
+    /// Asks both ways. Whether the short one had an answer.
+    fn ask(&self, question: &Question) -> bool {
+        let mut question = question.clone();
+        if let Some((_, who, lock)) = question.aimed.and_then(|at| self.some(at)) {
+            question.lists = question.aimed.map(|at| (None, vec![(false, State::Token(at))])).into_iter().collect();
+            question.who = *who;
+            let path = PATHS.iter().position(|path| *path == lock.parts.root.path()).unwrap();
+            question.targets.iter_mut().take(1).for_each(|target| target.0 = path);
+            (question.lock_token, question.submitted) = (None, None);
+        }
+        let question = &question;
+        let targets = question.targets.iter();
+        let targets: Vec<Target<'_>> = targets
+            .map(|(path, effect, membership)| Target { key: key(*path), effect: *effect, membership: *membership })
+            .collect();
+        let about = question.targets.first().map_or("/", |(path, ..)| PATHS[*path]);
+        let mut request = Request::put(about).body(()).unwrap();
+        if !question.lists.is_empty() {
+            request.headers_mut().insert("if", HeaderValue::try_from(self.header(question)).unwrap());
+        }
+        if let Some((token, ..)) = question.lock_token.and_then(|at| self.some(at)) {
+            request.headers_mut().insert("lock-token", HeaderValue::try_from(format!("<{}>", token.urn())).unwrap());
+        }
+        let mut conditions = Conditions::parse(RequestView::of(&request), &KeyRules::default(), None).unwrap();
+        if let Some((token, ..)) = question.submitted.and_then(|at| self.some(at)) {
+            conditions.submit(*token).unwrap();
+        }
+        let proof = [
+            HolderProof::TokenAndPrincipal,
+            HolderProof::Token,
+            HolderProof::Principal,
+            HolderProof::by(|claim| claim.token_submitted || claim.lock.depth() == Depth::Zero),
+        ];
+        let who = principal(question.who);
+        let write =
+            Write::new(&targets, &conditions).by(who.as_ref()).proven_by(&proof[question.proof]).naming(question.named);
+        let core = &*self.store.core;
+        let digests: Digests = conditions.tokens().iter().map(|token| core.key.digest(token)).collect();
+        let table = core.table.read();
+        let short = self.seen(&table, Case::new(core, &table, &write, &digests).shortly());
+        let full = self.seen(&table, Case::new(core, &table, &write, &digests).fully());
+        let full = full.expect("the general way always has an answer");
+        let Some(short) = short else { return false };
+        assert_eq!(short, full, "{question:?}");
+        true
+    }
+
+    /// What can be seen of an answer, and what it does: which locks are in use, and how many writes are in flight.
+    fn seen(&self, table: &Table, decided: Decided) -> Option<String> {
+        let verdict = match decided {
+            Decided::So(verdict) => verdict,
+            Decided::Again => panic!("nobody else ends a lock here"),
+            Decided::Otherwise => return None,
+        };
+        let in_use: Vec<_> = table.records.iter().map(|record| (record.parts.id, record.pins.in_use())).collect();
+        let flying = self.store.core.registry.as_ref().map(Registry::len);
+        Some(match &verdict {
+            Verdict::Admitted(Admitted { permit, answered }) => {
+                format!("{:?} {answered:?} {in_use:?} {flying:?} {}", permit.generation(), permit.id().is_some())
+            }
+            Verdict::Refused(refused) => format!("{refused:?} {in_use:?} {flying:?}"),
+        })
+    }
+}
+
+#[test]
+fn the_short_way_answers_as_the_general_one() {
+    let (short, asked) = (Cell::new(0), Cell::new(0));
+    let mut runner = TestRunner::new(Config { failure_persistence: None, ..Config::with_cases(768) });
+    let history = (any::<bool>(), vec((event(), vec(question(), 0..4)), 1..16));
+    let run = runner.run(&history, |(guarded, history)| {
+        let builder = MemoryStore::builder();
+        let mut world = World::new(if guarded { builder } else { builder.check_only() });
+        for (event, questions) in &history {
+            world.happens(event);
+            for question in questions {
+                short.set(short.get() + u32::from(world.ask(question)));
+                asked.set(asked.get() + 1);
+            }
+        }
+        Ok(())
+    });
+    run.unwrap_or_else(|error| panic!("{error}"));
+    assert!(6 * short.get() > asked.get(), "the short way is for what is common: {short:?} of {asked:?}");
+}
+
+#[test]
+fn what_is_common_goes_the_short_way() {
+    let mut world = World::new(MemoryStore::builder());
+    let (scope, depth) = (LockScope::Exclusive, Depth::Infinity);
+    world.happens(&Event::Lock(Asked { path: 2, scope, depth, frozen: false, who: 1, seconds: 9 }));
+    let put = |path| vec![(path, Effect::Write, Membership::Changed)];
+    let question = |targets, token: bool, lock_token: bool| Question {
+        targets,
+        lists: if token { vec![(None, vec![(false, State::Token(0))])] } else { Vec::new() },
+        lock_token: lock_token.then_some(0),
+        submitted: None,
+        who: 1,
+        proof: 0,
+        named: 100,
+        aimed: None,
+    };
+    for (what, question) in [
+        ("the holder's write, by If", question(put(2), true, false)),
+        ("by Lock-Token", question(put(2), false, true)),
+        ("by both", question(put(2), true, true)),
+        ("below the root of the lock", question(put(3), true, false)),
+        ("a DELETE of it", question(vec![(2, Effect::Unlink, Membership::Changed)], true, false)),
+        ("somebody's write without a token", question(put(2), false, false)),
+        ("one that meets no lock", question(put(7), false, false)),
+    ] {
+        assert!(world.ask(&question), "{what}");
+    }
+    assert!(!world.ask(&question(put(7), true, false)), "a token for something else: 412 says which");
+}
