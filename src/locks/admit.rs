@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     lock::{Gone, HolderProof, Principal, ResourceKey, Target},
-    request::{Conditions, RequestView, ResolveTargets, gone, may_leave_gone, targets},
+    request::{ConditionFields, Conditions, RequestError, RequestView, ResolveTargets, gone, may_leave_gone, targets},
     store::{Admitted, PendingAnswer, Permit, Refused, StoreError, StoreFuture, Verdict, Write},
 };
 
@@ -111,7 +111,7 @@ impl Locks {
 
         let policy = self.policy();
         let targets = targets(request, &*policy.resolver, namespace);
-        let targets: &[Target<'r>] = match targets {
+        let targets = match targets {
             Ok(ref targets) => targets,
             Err(error) => return self.malformed(error.into()),
         };
@@ -119,13 +119,21 @@ impl Locks {
             // The resolver says that this request changes nothing that can be locked.
             return Judgement::Ready(Ok(Admitted { permit: Permit::unguarded(0), answered: None }));
         }
-        let parsed =
-            (policy.token.is_some() || Conditions::are_in(request.headers)).then(|| self.conditions(request, namespace));
-        let conditions = match parsed {
-            None => &NONE,
-            Some(Ok(ref conditions)) => conditions,
-            Some(Err(refusal)) => return self.malformed(refusal),
-        };
+        let fields = ConditionFields::of(request.headers);
+        let mut read = None;
+        if fields.is_some() || policy.token.is_some() {
+            // What the request target means is known by now.
+            let target = match targets.of_target() {
+                [target] => Some(&target.key),
+                _ => None,
+            };
+            let conditions = read.insert(Conditions::NONE);
+            let asked = (&*policy.resolver, namespace, target);
+            if let Err(error) = self.read_conditions(conditions, fields.as_ref(), request, asked) {
+                return self.malformed(error.into());
+            }
+        }
+        let conditions = read.as_ref().unwrap_or(&NONE);
         self.judge_write(request, &targets[0].key, targets, conditions, demand)
     }
 
@@ -207,16 +215,32 @@ impl Locks {
         resolver: &dyn ResolveTargets,
         namespace: Option<&Cow<'r, str>>,
     ) -> Result<Conditions<'r>, Refusal> {
-        let mut conditions = Conditions::parse(request, resolver, namespace)?;
-        if let Some((token, counts)) = &self.policy().token
-            && let Some(token) = token(&request)
-        {
-            match counts {
-                TokenCounts::AsSubmitted => conditions.submit(token)?,
-                TokenCounts::AsLockToken => conditions.demand(token)?,
-            }
-        }
+        let mut conditions = Conditions::NONE;
+        let fields = ConditionFields::of(request.headers);
+        self.read_conditions(&mut conditions, fields.as_ref(), request, (resolver, namespace, None))?;
         Ok(conditions)
+    }
+
+    /// The same into `conditions`, where it may be known which resource the request target means.
+    #[inline(never)]
+    fn read_conditions<'r>(
+        &self,
+        conditions: &mut Conditions<'r>,
+        fields: Option<&ConditionFields<'r>>,
+        request: RequestView<'r>,
+        (resolver, namespace, target): (&dyn ResolveTargets, Option<&Cow<'r, str>>, Option<&ResourceKey<'r>>),
+    ) -> Result<(), RequestError> {
+        if let Some(fields) = fields {
+            conditions.read(fields, request, resolver, namespace, target)?;
+        }
+        match &self.policy().token {
+            None => Ok(()),
+            Some((token, counts)) => match (token(&request), counts) {
+                (None, _) => Ok(()),
+                (Some(token), TokenCounts::AsSubmitted) => conditions.submit(token),
+                (Some(token), TokenCounts::AsLockToken) => conditions.demand(token),
+            },
+        }
     }
 
     /// Who sends `request`.

@@ -114,12 +114,6 @@ impl<'r> Conditions<'r> {
     /// No conditions, no tokens.
     pub const NONE: Self = Self { lists: Few::NONE, tokens: Few::NONE, lock_token: None };
 
-    /// Whether there are any in `headers`, well-formed or not.
-    #[inline]
-    pub(crate) fn are_in(headers: &HeaderMap) -> bool {
-        !headers.is_empty() && (headers.contains_key(&IF_NAME) || headers.contains_key(&LOCK_TOKEN_NAME))
-    }
-
     /// The conditions of `request`. Lists without a tag are about the request target. Without either header this
     /// allocates nothing and does not ask the resolver.
     ///
@@ -132,11 +126,27 @@ impl<'r> Conditions<'r> {
         namespace: Option<&Cow<'r, str>>,
     ) -> Result<Self, RequestError> {
         let mut conditions = Self::NONE;
-        if let Some(header) = only(request, IF, &IF_NAME)? {
-            conditions.read_if(header, |tag| {
-                let (role, path) = match tag {
-                    None => (Role::Target, Cow::Borrowed(request.uri.path())),
-                    Some(tag) => (Role::Tag, reference_path(IF, tag)?),
+        if let Some(fields) = ConditionFields::of(request.headers) {
+            conditions.read(&fields, request, resolver, namespace, None)?;
+        }
+        Ok(conditions)
+    }
+
+    /// Reads `fields` of `request`, whose target means `target` alone, if that is known.
+    pub(crate) fn read(
+        &mut self,
+        fields: &ConditionFields<'r>,
+        request: RequestView<'r>,
+        resolver: &dyn ResolveTargets,
+        namespace: Option<&Cow<'r, str>>,
+        target: Option<&ResourceKey<'r>>,
+    ) -> Result<(), RequestError> {
+        if let Some(header) = fields.conditions.only(IF)? {
+            self.read_if(header, |tag| {
+                let (role, path) = match (tag, target) {
+                    (None, Some(target)) => return Ok(Resources::One(target.clone())),
+                    (None, None) => (Role::Target, Cow::Borrowed(request.uri.path())),
+                    (Some(tag), _) => (Role::Tag, reference_path(IF, tag)?),
                 };
                 Ok(match resolve_in(request, role, path, resolver, namespace)?.single() {
                     Ok(key) => Resources::One(key),
@@ -144,14 +154,14 @@ impl<'r> Conditions<'r> {
                 })
             })?;
         }
-        if let Some(header) = only(request, LOCK_TOKEN, &LOCK_TOKEN_NAME)? {
+        if let Some(header) = fields.lock_token.only(LOCK_TOKEN)? {
             let state = coded_url(header)?;
             if let StateToken::Lock(token) = state {
-                conditions.submit(token)?;
+                self.submit(token)?;
             }
-            conditions.lock_token = Some(state);
+            self.lock_token = Some(state);
         }
-        Ok(conditions)
+        Ok(())
     }
 
     fn read_if(
@@ -456,17 +466,48 @@ impl Held {
     }
 }
 
-/// The value of a header that may come once.
-fn only<'r>(
-    request: RequestView<'r>,
-    what: &'static str,
-    name: &'static HeaderName,
-) -> Result<Option<&'r [u8]>, RequestError> {
-    let mut fields = request.headers.get_all(name).iter();
-    let field = fields.next();
-    match fields.next() {
-        Some(_) => Err(RequestError::malformed(what, "there is more than one")),
-        None => Ok(field.map(http::HeaderValue::as_bytes)),
+/// The header fields that have conditions, unread.
+pub(crate) struct ConditionFields<'r> {
+    conditions: Field<'r>,
+    lock_token: Field<'r>,
+}
+
+/// A header field that may come once.
+enum Field<'r> {
+    Absent,
+    Once(&'r [u8]),
+    Several,
+}
+
+impl<'r> ConditionFields<'r> {
+    /// Those in `headers`, well-formed or not.
+    #[inline]
+    pub(crate) fn of(headers: &'r HeaderMap) -> Option<Self> {
+        if headers.is_empty() {
+            return None;
+        }
+        let fields = Self { conditions: Field::of(headers, &IF_NAME), lock_token: Field::of(headers, &LOCK_TOKEN_NAME) };
+        (!matches!(fields, Self { conditions: Field::Absent, lock_token: Field::Absent })).then_some(fields)
+    }
+}
+
+impl<'r> Field<'r> {
+    #[inline]
+    fn of(headers: &'r HeaderMap, name: &HeaderName) -> Self {
+        let mut values = headers.get_all(name).iter();
+        match (values.next(), values.next()) {
+            (None, _) => Self::Absent,
+            (Some(value), None) => Self::Once(value.as_bytes()),
+            (Some(_), Some(_)) => Self::Several,
+        }
+    }
+
+    fn only(&self, what: &'static str) -> Result<Option<&'r [u8]>, RequestError> {
+        match *self {
+            Self::Absent => Ok(None),
+            Self::Once(value) => Ok(Some(value)),
+            Self::Several => Err(RequestError::malformed(what, "there is more than one")),
+        }
     }
 }
 

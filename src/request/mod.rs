@@ -15,6 +15,7 @@ mod prefer;
 mod resolve;
 mod view;
 
+pub(crate) use self::conditions::ConditionFields;
 #[cfg(feature = "webdav")]
 pub(crate) use self::destination::{destination_path, reference_path};
 pub(crate) use self::effects::may_leave_gone;

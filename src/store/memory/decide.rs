@@ -7,12 +7,7 @@ use std::{collections::HashSet, ops::ControlFlow};
 
 use smallvec::SmallVec;
 
-use super::{
-    core::Core,
-    graveyard::Asker,
-    inflight::Answering,
-    table::{Node, Table},
-};
+use super::{core::Core, graveyard::Asker, inflight::Answering, table::Table};
 use crate::{
     lock::{
         Depth, Effect, HolderClaim, HolderProof, Lock, LockKind, LockScope, LockToken, LostCause, LostLock, ResourceKey,
@@ -259,21 +254,21 @@ impl Case<'_> {
     /// Every lock and mark that a target touches, ended ones included; one that several touch comes several times.
     fn each_touched(&self, mut each: impl FnMut(u32) -> ControlFlow<()>) -> ControlFlow<()> {
         for target in self.write.targets {
-            let mut visit = |node: &Node| {
-                for depth in [Depth::Infinity, Depth::Zero] {
-                    if !node.of(depth).is_empty() && rules::touches(node.root(), depth, target) {
-                        node.of(depth).iter().try_for_each(|slot| each(*slot))?;
-                    }
-                }
-                ControlFlow::Continue(())
-            };
             for node in self.table.above(&self.core.filter, &target.key) {
-                visit(node)?;
+                // Rooted at the target or above it, one that reaches down touches it, whatever else the write changes.
+                node.of(Depth::Infinity).iter().try_for_each(|slot| each(*slot))?;
+                if !node.of(Depth::Zero).is_empty() && rules::touches(node.root(), Depth::Zero, target) {
+                    node.of(Depth::Zero).iter().try_for_each(|slot| each(*slot))?;
+                }
             }
             let may_take_along = || self.core.filter.may_have_below(&self.core.filter.seed.whole(&target.key));
             if target.effect == Effect::Unlink && may_take_along() {
                 for node in self.table.below(&target.key, None) {
-                    visit(node)?;
+                    for depth in [Depth::Infinity, Depth::Zero] {
+                        if !node.of(depth).is_empty() && rules::touches(node.root(), depth, target) {
+                            node.of(depth).iter().try_for_each(|slot| each(*slot))?;
+                        }
+                    }
                 }
             }
         }
