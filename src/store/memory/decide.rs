@@ -294,8 +294,8 @@ impl Case<'_> {
     }
 
     /// Pins the locks that answer; none when one of them has ended.
-    fn pin(&self, own: &[u32]) -> Option<Vec<Answering>> {
-        let mut answering: Vec<Answering> = Vec::new();
+    fn pin(&self, own: &[u32]) -> Option<SmallVec<[Answering; 1]>> {
+        let mut answering = SmallVec::<[Answering; 1]>::new();
         if self.core.registry.is_none() {
             return Some(answering);
         }
@@ -305,7 +305,7 @@ impl Case<'_> {
                 answering.iter().for_each(|lock| lock.pins.unpin());
                 return None;
             }
-            answering.push(Answering { parts: record.parts.clone(), pins: record.pins.clone() });
+            answering.push(Answering::new(&record.parts, record.pins.clone()));
         }
         Some(answering)
     }

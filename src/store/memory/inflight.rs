@@ -20,7 +20,7 @@ use self::{
 };
 use super::{latch::Latch, pins::Pins, sync::fence};
 use crate::{
-    lock::{LockParts, Target},
+    lock::{LockParts, LockScope, Target},
     store::{Permit, WriteId},
 };
 
@@ -37,8 +37,15 @@ pub(super) struct Registry {
 /// A lock that answers for a write with its own token, and is pinned by it.
 #[derive(Debug)]
 pub(super) struct Answering {
-    pub(super) parts: Arc<LockParts>,
+    /// What it is, if it is a shared lock: those alone excuse a write from others.
+    shared: Option<Arc<LockParts>>,
     pub(super) pins: Arc<Pins>,
+}
+
+impl Answering {
+    pub(super) fn new(parts: &Arc<LockParts>, pins: Arc<Pins>) -> Self {
+        Self { shared: (parts.scope == LockScope::Shared).then(|| parts.clone()), pins }
+    }
 }
 
 /// A write that an acquire waits for.

@@ -242,7 +242,7 @@ fn loom_locks_that_answer_are_read_only_while_they_do() {
         let slot = registry.home.take();
         let pins = Arc::new(Pins::default());
         pins.pin().unwrap();
-        let own = Answering { parts: tests::parts("/a", crate::lock::LockScope::Shared), pins: pins.clone() };
+        let own = Answering::new(&tests::parts("/a", crate::lock::LockScope::Shared), pins.clone());
         let first = slot.begin(&registry.home, &write("/a"), 1, [own]);
         let writer = {
             let (registry, slot) = (registry.clone(), slot.clone());

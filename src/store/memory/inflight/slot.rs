@@ -21,7 +21,7 @@ use super::{
     text::{self, Inline},
 };
 use crate::{
-    lock::{LockParts, LockScope, Target, rules},
+    lock::{LockParts, Target, rules},
     store::{
         InFlight, WriteId,
         memory::{
@@ -158,8 +158,8 @@ impl Slot {
         }
         let Some(more) = &*more else { return false };
         // A lock that has ended meanwhile excuses nothing any more.
-        let shared = more.answering.iter().filter(|lock| lock.parts.scope == LockScope::Shared && !lock.pins.ended());
-        let shared: SmallVec<[Arc<LockParts>; 4]> = shared.map(|lock| lock.parts.clone()).collect();
+        let alive = more.answering.iter().filter(|lock| !lock.pins.ended());
+        let shared: SmallVec<[Arc<LockParts>; 4]> = alive.filter_map(|lock| lock.shared.clone()).collect();
         let read = self.inline.read();
         let targets: SmallVec<[Target<'_>; 4]> = read.target().into_iter().chain(more.targets.iter()).collect();
         refused(coming, &targets, &shared)

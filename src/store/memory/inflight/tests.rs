@@ -125,7 +125,7 @@ fn a_latch_taken_off_leaves_nothing_with_the_writes() {
 #[test]
 fn a_shared_lock_excuses_its_write_from_other_shared_ones_while_it_lives() {
     let registry = Registry::new();
-    let own = Answering { parts: parts("/a/1", LockScope::Shared), pins: Arc::default() };
+    let own = Answering::new(&parts("/a/1", LockScope::Shared), Arc::default());
     let pins = own.pins.clone();
     pins.pin().unwrap();
     let permit = registry.register(&write("/a/1"), 1, [own]);
