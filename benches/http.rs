@@ -1,7 +1,6 @@
 //! The layer in a server: `cargo bench --bench http`. Method and figures: `benches/README.md`.
 //!
-//! One process serves the same axum application with and without the layer over loopback, on a thread of its own. A client on
-//! another thread keeps its connections open, sends a request on each, and reads the answers. The cases take turns.
+//! One thread serves the same axum application with and without the layer over loopback. A client on another thread keeps its connections open, sends a request on each, and reads the answers. The cases take turns.
 
 use std::{
     io::{Read, Write},
@@ -40,8 +39,7 @@ fn main() -> ExitCode {
     let measuring = std::env::args().any(|argument| argument == "--bench");
     let locks = Locks::builder(MemoryStore::new()).build();
     let application = || Router::new().route("/docs/{id}", put(async |body: Bytes| body.len().to_string()));
-    let bare = served(application());
-    let layered = served(application().layer(LockLayer::new(locks.clone())));
+    let [bare, layered] = served([application(), application().layer(LockLayer::new(locks.clone()))]);
     let (rounds, turn) = if measuring { (ROUNDS, TURN) } else { (1, 32) };
     let mut reached = true;
     if measuring {
@@ -113,18 +111,22 @@ fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime")
 }
 
-/// Serves an application on a port and a thread of its own, as long as the process lives.
-fn served(application: Router) -> SocketAddr {
+/// Serves each application on a port of its own as long as the process lives; all of them on one thread, so that no one of
+/// them has the better processor.
+fn served<const N: usize>(applications: [Router; N]) -> [SocketAddr; N] {
     let (sender, receiver) = mpsc::channel();
     thread::spawn(move || {
         runtime().block_on(async {
-            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
-            let listener = listener.tap_io(|stream| stream.set_nodelay(true).expect("a socket takes options"));
-            sender.send(listener.local_addr().expect("an address")).expect("somebody waits for it");
-            axum::serve(listener, application).await
-        })
+            for application in applications {
+                let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+                let listener = listener.tap_io(|stream| stream.set_nodelay(true).expect("a socket takes options"));
+                sender.send(listener.local_addr().expect("an address")).expect("somebody waits for it");
+                tokio::spawn(async { axum::serve(listener, application).await });
+            }
+            std::future::pending::<()>().await;
+        });
     });
-    receiver.recv().expect("the server starts")
+    [(); N].map(|()| receiver.recv().expect("the server starts"))
 }
 
 // --- the client ----------------------------------------------------------------------------------------------------
