@@ -1,6 +1,7 @@
 //! The layer in a server: `cargo bench --bench http`. Method and figures: `benches/README.md`.
 //!
-//! One thread serves the same axum application with and without the layer over loopback. A client on another thread keeps its connections open, sends a request on each, and reads the answers. The cases take turns.
+//! One thread serves the same axum application with and without the layer over loopback. A client on another thread keeps
+//! its connections open, sends a request on each, and reads the answers. The cases take turns.
 
 use std::{
     io::{Read, Write},
