@@ -75,9 +75,9 @@ const ROUNDS: usize = 100;
 const BATCHES: usize = 5;
 
 /// The most for a write of a lock's holder, beside what [`first_extension`] takes.
-const HOLDER: f64 = 15.0;
+const HOLDER: f64 = 1.0;
 /// The most for a refusal with its JSON body.
-const REFUSAL: f64 = 14.0;
+const REFUSAL: f64 = 11.0;
 
 /// What the first value in the extensions of a request takes. The admission of a holder's write is put there.
 fn first_extension() -> f64 {
