@@ -160,6 +160,12 @@ impl TokenDigest {
         &self.0
     }
 
+    /// A number that tables of digests go by: a keyed hash already.
+    pub(crate) fn hash(&self) -> u64 {
+        let [a, b, c, d, e, f, g, h, ..] = self.0;
+        u64::from_le_bytes([a, b, c, d, e, f, g, h])
+    }
+
     /// A digest read back from where a store wrote it.
     #[must_use]
     pub const fn from_bytes(bytes: [u8; 16]) -> Self {

@@ -6,6 +6,8 @@ use std::{
     time::Duration,
 };
 
+use smallvec::SmallVec;
+
 use super::{
     core::{Core, Edit, breaker},
     drain::Draining,
@@ -37,7 +39,7 @@ impl Core {
         if let Some(error) = self.overfull() {
             return StoreFuture::failed(error);
         }
-        let digests: Vec<TokenDigest> = request.locks.iter().map(|lock| self.key.digest(&lock.token)).collect();
+        let digests: SmallVec<[TokenDigest; 1]> = request.locks.iter().map(|lock| self.key.digest(&lock.token)).collect();
         let (step, ticket) = self.edit(|edit| edit.acquire(request, &digests));
         match step {
             Step::Done(answer) => settled(answer, ticket),
@@ -76,6 +78,8 @@ impl Edit<'_> {
         let asker = Asker::Principal(request.principal);
         let (mut repeated, mut pending, mut taken) = (Vec::new(), false, false);
         let mut lost = Vec::new();
+        // One of a kind is not compared with others.
+        let several = request.locks.len() > 1;
         let (mut tokens, mut ids) = (HashSet::new(), HashSet::new());
         for (new, digest) in request.locks.iter().zip(digests) {
             let slot = self.table.by_token(digest).filter(|slot| self.living(*slot).is_some());
@@ -94,7 +98,7 @@ impl Edit<'_> {
             if lost.is_empty() && self.table.id_is_gone(id, self.now) {
                 lost.push(LostLock::new(LostCause::Unknown));
             }
-            taken |= !tokens.insert(*digest) || !ids.insert(id);
+            taken |= several && (!tokens.insert(*digest) || !ids.insert(id));
         }
         if !lost.is_empty() {
             return Some(Acquired::Lost(lost));
@@ -245,7 +249,7 @@ impl Edit<'_> {
 
     /// Sets the marks, and grants at once where no write is in the way.
     fn announce(&mut self, request: &Acquire<'_>, digests: &[TokenDigest], replaces: Vec<Successor>) -> Step {
-        let coming: Box<[Arc<LockParts>]> = request.locks.iter().map(|lock| lock.parts.clone()).collect();
+        let coming: SmallVec<[Arc<LockParts>; 1]> = request.locks.iter().map(|lock| lock.parts.clone()).collect();
         let cooling = coming.iter().filter_map(|parts| self.table.cooling.until(parts, self.now)).max();
         let may_wait = cooling.is_none() && !request.drain.is_zero();
         let busy = Acquired::Busy { retry_after: cooling.map_or(A_MOMENT, |until| until.since(self.now).max(A_MOMENT)) };
@@ -255,23 +259,27 @@ impl Edit<'_> {
         }
         let until = self.now.after(request.drain);
         let marks = request.locks.iter().zip(digests);
-        let marks: Vec<u32> = marks.map(|(new, digest)| self.mark(&new.parts, *digest, request.lifetime, until)).collect();
-        let ids = marks.iter().map(|slot| self.table.records.id(*slot)).collect();
-        let plan = Plan { marks: ids, replaces, lifetime: request.lifetime, within: request.within };
+        let marks = marks.map(|(new, digest)| {
+            let slot = self.mark(&new.parts, *digest, request.lifetime, until);
+            self.table.records.id(slot)
+        });
+        let plan = Plan { marks: marks.collect(), replaces, lifetime: request.lifetime, within: request.within };
         let Some(registry) = registry else { return Step::Done(self.carry_out(plan)) };
         // The marks stand, and now all writes are looked through: each is either seen here or sees them.
-        if !may_wait {
-            if registry.meets(&coming, request.within) {
-                plan.marks.iter().for_each(|mark| self.withdraw(mark.slot));
-                return Step::Done(busy);
-            }
+        if !registry.meets(&coming, request.within) {
             return Step::Done(self.carry_out(plan));
         }
-        let latch = Latch::new(coming);
+        if !may_wait {
+            plan.marks.iter().for_each(|mark| self.withdraw(mark.slot));
+            return Step::Done(busy);
+        }
+        let latch = Latch::new(coming.into_vec().into());
         let writes = registry.attach(&latch, request.within);
         if writes.is_empty() {
+            // They ended meanwhile.
             return Step::Done(self.carry_out(plan));
         }
+        plan.marks.iter().for_each(|mark| self.table.requeue(mark.slot, Some(until)));
         // By what the clock shows, not by the store's time: where that stands still the wait must not.
         Step::Wait(plan, latch, writes, self.core.clock.now())
     }

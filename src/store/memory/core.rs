@@ -17,7 +17,7 @@ use super::{
     graveyard::Memory,
     inflight::Registry,
     pins::Pins,
-    record::{Breaker, End, Record, Stage},
+    record::{Breaker, End, Ends, Record, Stage},
     table::Table,
 };
 use crate::{
@@ -180,21 +180,20 @@ impl Edit<'_> {
         Some(self.table.records.get(slot)?.snapshot(self.now, self.core.lease))
     }
 
-    /// Enters a mark.
+    /// Enters a mark. One that is not granted in this very step has to be queued by its deadline.
     pub(super) fn mark(&mut self, parts: &Arc<LockParts>, digest: TokenDigest, lifetime: Lifetime, until: Timestamp) -> u32 {
         let record = Record {
             parts: parts.clone(),
             digest,
             stage: Stage::Pending,
             created_at: self.now,
-            expires_at: Some(until),
-            life_end: None,
-            span: lifetime.span,
-            most: lifetime.most,
+            expires_at: Some(until).into(),
+            life_end: Ends::NEVER,
+            span: lifetime.span.into(),
+            most: lifetime.most.into(),
             generation: 0,
             leaving: None,
             pins: Arc::<Pins>::default(),
-            queued: None,
             place: super::record::Place::default(),
         };
         self.table.link(&self.core.filter, record)
@@ -209,10 +208,10 @@ impl Edit<'_> {
         let life_end = lifetime.total.map(|total| now.after(total));
         record.stage = Stage::Held;
         record.created_at = now;
-        record.life_end = life_end;
-        record.expires_at = earlier(lifetime.span.map(|span| now.after(span)), life_end);
+        let ends = earlier(lifetime.span.map(|span| now.after(span)), life_end);
+        record.life_end = life_end.into();
+        record.expires_at = ends.into();
         record.generation = generation;
-        let ends = record.expires_at;
         self.table.requeue(slot, ends);
         self.put(slot, Some(Undo::Granted(self.table.records.id(slot))));
         let lock = self.snapshot(slot)?;
@@ -268,7 +267,7 @@ impl Edit<'_> {
             if record.live(self.now) {
                 // A write of its holder's keeps it: look again later.
                 let again = self.now.after(self.core.lease.max(Duration::from_millis(1)));
-                let again = record.life_end.map_or(again, |end| again.min(end));
+                let again = record.life_end.get().map_or(again, |end| again.min(end));
                 self.table.requeue(slot, Some(again));
                 self.table.overdue.insert(self.table.records.id(slot));
             } else {

@@ -1,11 +1,12 @@
 //! The dead locks that are remembered, so that a lock which was lost is told apart from one that never was (G8).
+//!
+//! They go in the order in which they came, so what they have of text stands one after the other in a ring: to forget the
+//! oldest, as every release does once there are enough, frees nothing and touches no memory that has grown cold.
 
-use std::{
-    collections::{HashMap, VecDeque},
-    time::Duration,
-};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
-use crate::lock::{LockId, LockParts, LostCause, LostLock, Principal, Timestamp, TokenDigest};
+use super::{index::Index, record::Ends, table::IdKey};
+use crate::lock::{LockId, LockParts, LostCause, LostLock, Principal, ResourceKey, Timestamp, TokenDigest};
 
 /// How many dead locks are remembered, and for how long.
 #[derive(Clone, Copy, Debug)]
@@ -36,25 +37,68 @@ pub(super) struct Grave {
 pub(super) struct Graveyard {
     memory: Memory,
     /// Oldest first.
-    dead: VecDeque<Grave>,
-    /// The number of the oldest; each later one has the next.
-    first: u64,
-    by_digest: HashMap<TokenDigest, u64>,
-    by_id: HashMap<LockId, u64>,
+    dead: VecDeque<Dead>,
+    /// Namespaces and paths of their roots, one after the other.
+    text: VecDeque<u8>,
+    /// Where in all text there ever was the oldest's begins.
+    text_first: u64,
+    /// The number of the oldest; each later one has the next. They start anew when they are used up.
+    first: u32,
+    by_digest: Index,
+    by_id: Index,
+    id_key: IdKey,
     /// The key of the next grave.
     next_key: u64,
     /// The keys of those that were forgotten, where somebody wants to know.
     forgotten: Option<Vec<u64>>,
 }
 
+/// A grave as it is kept.
+#[derive(Debug)]
+struct Dead {
+    key: u64,
+    digest: TokenDigest,
+    principal: Option<Principal>,
+    buried_at: Timestamp,
+    at: Ends,
+    id: Option<LockId>,
+    cause: LostCause,
+    root: Option<Root>,
+    /// Who ended it and why, where somebody else did.
+    by: Option<Box<By>>,
+}
+
+/// Where a root stands in the text.
+#[derive(Clone, Copy, Debug)]
+struct Root {
+    start: u64,
+    /// Of the namespace; none without one.
+    namespace: Option<u32>,
+    path: u32,
+}
+
+#[derive(Clone, Debug)]
+struct By {
+    actor: Option<Principal>,
+    reason: Option<Arc<str>>,
+}
+
+/// More than there is memory for; numbers of living and forgotten ones are told apart up to here.
+const MOST: usize = 1 << 31;
+/// A ring of text is made smaller when it is larger than this and mostly empty.
+const KEEP: usize = 1 << 20;
+
 impl Graveyard {
     pub(super) fn new(memory: Memory) -> Self {
         Self {
-            memory,
+            memory: Memory { most: memory.most.min(MOST), ..memory },
             dead: VecDeque::new(),
+            text: VecDeque::new(),
+            text_first: 0,
             first: 0,
-            by_digest: HashMap::new(),
-            by_id: HashMap::new(),
+            by_digest: Index::default(),
+            by_id: Index::default(),
+            id_key: IdKey::random(),
             next_key: 0,
             forgotten: None,
         }
@@ -91,12 +135,49 @@ impl Graveyard {
         if self.dead.len() >= self.memory.most {
             self.forget_oldest();
         }
-        let number = self.first + self.dead.len() as u64;
-        self.by_digest.insert(grave.digest, number);
-        if let Some(id) = grave.lost.id {
-            self.by_id.insert(id, number);
+        let number = self.first.wrapping_add(u32::try_from(self.dead.len()).expect("no more than may be remembered"));
+        let (digest, id) = (grave.digest, grave.lost.id);
+        let dead = self.keep(grave);
+        self.dead.push_back(dead);
+        let (dead, first) = (&self.dead, self.first);
+        let digest_of = |number| nth(dead, first, number).map_or(0, |dead| dead.digest.hash());
+        self.by_digest.insert(digest.hash(), number, digest_of);
+        if let Some(id) = id {
+            let id_of = |number| nth(dead, first, number).and_then(|dead| dead.id).map_or(0, |id| self.id_key.hash(id));
+            self.by_id.insert(self.id_key.hash(id), number, id_of);
         }
-        self.dead.push_back(grave);
+    }
+
+    fn keep(&mut self, grave: Grave) -> Dead {
+        let Grave { key, digest, principal, buried_at, lost } = grave;
+        let root = lost.root.map(|root| {
+            let start = self.text_first + self.text.len() as u64;
+            self.text.extend(root.namespace().unwrap_or_default().as_bytes());
+            self.text.extend(root.path().as_bytes());
+            Root { start, namespace: root.namespace().map(len), path: len(root.path()) }
+        });
+        let by =
+            (lost.actor.is_some() || lost.reason.is_some()).then(|| Box::new(By { actor: lost.actor, reason: lost.reason }));
+        Dead { key, digest, principal, buried_at, at: lost.at.into(), id: lost.id, cause: lost.cause, root, by }
+    }
+
+    /// What was kept of a lock.
+    fn lost(&self, dead: &Dead) -> LostLock {
+        let root = dead.root.map(|root| {
+            let text = |from: u64, len: u32| {
+                let from = usize::try_from(from - self.text_first).unwrap_or(usize::MAX);
+                let bytes = self.text.range(from..from + len as usize).copied().collect();
+                String::from_utf8(bytes).expect("the text of a key, whole")
+            };
+            let path = root.start + u64::from(root.namespace.unwrap_or(0));
+            let key = ResourceKey::from_canonical(text(path, root.path));
+            match root.namespace {
+                Some(namespace) => key.in_namespace(text(root.start, namespace)),
+                None => key,
+            }
+        });
+        let (actor, reason) = dead.by.as_ref().map_or((None, None), |by| (by.actor.clone(), by.reason.clone()));
+        LostLock { id: dead.id, root, at: dead.at.get(), actor, reason, ..LostLock::new(dead.cause) }
     }
 
     /// From now on [`Graveyard::forgotten`] tells.
@@ -110,8 +191,11 @@ impl Graveyard {
         self.forgotten.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Grave> {
-        self.dead.iter()
+    pub(super) fn iter(&self) -> impl Iterator<Item = Grave> {
+        self.dead.iter().map(|dead| {
+            let (key, digest, principal) = (dead.key, dead.digest, dead.principal.clone());
+            Grave { key, digest, principal, buried_at: dead.buried_at, lost: self.lost(dead) }
+        })
     }
 
     fn tell_forgotten(&mut self, key: u64) {
@@ -122,27 +206,35 @@ impl Graveyard {
 
     /// What is remembered of a token, as `asker` may know it; none when nothing is.
     pub(super) fn by_token(&self, digest: &TokenDigest, asker: Asker<'_>, now: Timestamp) -> Option<LostLock> {
-        let dead = self.nth(*self.by_digest.get(digest)?, now)?;
-        Some(if asker.is(dead.principal.as_ref()) { dead.lost.clone() } else { LostLock::new(LostCause::Unknown) })
+        let dead = self.latest(&self.by_digest, digest.hash(), now, |dead| dead.digest == *digest)?;
+        Some(if asker.is(dead.principal.as_ref()) { self.lost(dead) } else { LostLock::new(LostCause::Unknown) })
     }
 
     /// Whether a dead lock that is remembered had this id. Ids prove nothing, so nothing more is told.
     pub(super) fn has_id(&self, id: LockId, now: Timestamp) -> bool {
-        self.by_id.get(&id).is_some_and(|number| self.nth(*number, now).is_some())
+        self.by_id(id, now).is_some()
     }
 
     /// What is remembered of a lock, for the future that asked for it.
     pub(super) fn of_lock(&self, parts: &LockParts, now: Timestamp) -> Option<LostLock> {
-        Some(self.nth(*self.by_id.get(&parts.id)?, now)?.lost.clone())
+        Some(self.lost(self.by_id(parts.id, now)?))
+    }
+
+    fn by_id(&self, id: LockId, now: Timestamp) -> Option<&Dead> {
+        self.latest(&self.by_id, self.id_key.hash(id), now, |dead| dead.id == Some(id))
+    }
+
+    /// The latest of those that `is` accepts, if it still counts. A later lock may have had the same token or id, once an
+    /// earlier one was too old to count.
+    fn latest(&self, index: &Index, hash: u64, now: Timestamp, is: impl Fn(&Dead) -> bool) -> Option<&Dead> {
+        let place = |number: u32| number.wrapping_sub(self.first);
+        let same = index.candidates(hash).filter(|number| nth(&self.dead, self.first, *number).is_some_and(&is));
+        let dead = nth(&self.dead, self.first, same.max_by_key(|number| place(*number))?)?;
+        (now.since(dead.buried_at) < self.memory.span).then_some(dead)
     }
 
     pub(super) fn len(&self) -> usize {
         self.dead.len()
-    }
-
-    fn nth(&self, number: u64, now: Timestamp) -> Option<&Grave> {
-        let at = usize::try_from(number.checked_sub(self.first)?).ok()?;
-        self.dead.get(at).filter(|dead| now.since(dead.buried_at) < self.memory.span)
     }
 
     /// Drops a bounded number of those whose time is over, more than ever come in by one step.
@@ -159,18 +251,29 @@ impl Graveyard {
     fn forget_oldest(&mut self) {
         let Some(dead) = self.dead.pop_front() else { return };
         let number = self.first;
-        self.first += 1;
+        self.first = number.wrapping_add(1);
         self.tell_forgotten(dead.key);
-        // A later lock may have had the same token or id, once this one was too old to count.
-        if self.by_digest.get(&dead.digest) == Some(&number) {
-            self.by_digest.remove(&dead.digest);
+        self.by_digest.remove(dead.digest.hash(), number);
+        if let Some(id) = dead.id {
+            self.by_id.remove(self.id_key.hash(id), number);
         }
-        if let Some(id) = dead.lost.id
-            && self.by_id.get(&id) == Some(&number)
-        {
-            self.by_id.remove(&id);
+        if let Some(root) = dead.root {
+            let text = root.namespace.unwrap_or(0) as usize + root.path as usize;
+            self.text.drain(..text);
+            self.text_first += text as u64;
+            if self.text.capacity() > KEEP && self.text.len() < self.text.capacity() / 8 {
+                self.text.shrink_to(self.text.capacity() / 4);
+            }
         }
     }
+}
+
+fn nth(dead: &VecDeque<Dead>, first: u32, number: u32) -> Option<&Dead> {
+    dead.get(number.wrapping_sub(first) as usize)
+}
+
+fn len(text: &str) -> u32 {
+    u32::try_from(text.len()).expect("no root has four gigabytes")
 }
 
 /// Who wants to know what became of a lock whose token they show.
@@ -265,5 +368,55 @@ mod tests {
         let mut graveyard = Graveyard::new(Memory { most: 0, ..Memory::default() });
         graveyard.burn(digest, NOW);
         assert_eq!(graveyard.len(), 0);
+    }
+
+    #[test]
+    fn what_is_told_of_the_dead_is_what_was_buried_after_any_number_of_others() {
+        let key = TokenKey::random();
+        let mut graveyard = Graveyard::new(Memory { most: 100, ..Memory::default() });
+        // Numbers start anew within the test.
+        graveyard.first = u32::MAX - 150;
+        let mut buried = VecDeque::new();
+        for number in 0..1_000_u64 {
+            let root = ResourceKey::from_canonical(format!("/ä/{}", "x".repeat(number as usize % 50))).into_owned();
+            let root = if number % 3 == 0 { root.in_namespace(format!("t{number}")) } else { root };
+            let lost = LostLock {
+                id: (number % 7 != 0).then(LockId::random),
+                root: (number % 5 != 0).then_some(root),
+                at: (number % 11 != 0).then_some(NOW),
+                actor: (number % 4 == 0).then(|| Principal::new("root")),
+                reason: (number % 6 == 0).then(|| "why".into()),
+                ..LostLock::new(LostCause::Broken)
+            };
+            let digest = key.digest(&LockToken::random());
+            graveyard.add(digest, None, lost.clone());
+            buried.push_back((digest, lost));
+            if buried.len() > 100 {
+                buried.pop_front();
+            }
+            for (digest, lost) in buried.iter().step_by(17) {
+                assert_eq!(graveyard.by_token(digest, ANYBODY, NOW).as_ref(), Some(lost));
+                assert!(lost.id.is_none_or(|id| graveyard.has_id(id, NOW)));
+            }
+        }
+        assert!(graveyard.iter().map(|grave| (grave.digest, grave.lost)).eq(buried));
+        let left: usize = graveyard.iter().filter_map(|grave| grave.lost.root).map(|root| text_of(&root)).sum();
+        assert_eq!((graveyard.text.len(), graveyard.len()), (left, 100), "forgotten text is gone");
+    }
+
+    fn text_of(root: &ResourceKey<'_>) -> usize {
+        root.path().len() + root.namespace().map_or(0, str::len)
+    }
+
+    #[test]
+    fn of_two_with_one_token_the_later_counts_and_outlives_the_earlier() {
+        let (digest, id) = (TokenKey::random().digest(&LockToken::random()), LockId::random());
+        let mut graveyard = Graveyard::new(Memory { most: 2, ..Memory::default() });
+        graveyard.add(digest, None, lost(id));
+        graveyard.add(digest, None, LostLock { cause: LostCause::Expired, ..lost(id) });
+        assert_eq!(graveyard.by_token(&digest, ANYBODY, NOW).unwrap().cause, LostCause::Expired);
+        graveyard.add(TokenKey::random().digest(&LockToken::random()), None, lost(LockId::random()));
+        assert_eq!(graveyard.by_token(&digest, ANYBODY, NOW).unwrap().cause, LostCause::Expired);
+        assert!(graveyard.has_id(id, NOW));
     }
 }

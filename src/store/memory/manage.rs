@@ -132,11 +132,12 @@ impl Edit<'_> {
             Stage::Breaking(_) => return Refreshed::Lost(record.end_by_itself(now)),
             Stage::Held => {}
         }
-        record.span = Lifetime::refreshed(record.most, record.span, refresh.span);
-        let wanted = record.span.map(|span| now.after(span));
-        record.expires_at = earlier(wanted, record.life_end);
-        let capped = record.life_end.is_some() && record.expires_at == record.life_end;
-        let ends = record.expires_at;
+        let span = Lifetime::refreshed(record.most.get(), record.span.get(), refresh.span);
+        let life_end = record.life_end.get();
+        let ends = earlier(span.map(|span| now.after(span)), life_end);
+        let capped = life_end.is_some() && ends == life_end;
+        record.span = span.into();
+        record.expires_at = ends.into();
         self.table.requeue(slot, ends);
         self.put(slot, before);
         let Some(lock) = self.snapshot(slot) else { return Refreshed::Lost(LostLock::new(LostCause::Unknown)) };
@@ -165,11 +166,12 @@ impl Edit<'_> {
         let before = self.before(slot);
         let record = self.table.records.get_mut(slot)?;
         // Who breaks it a second time may shorten the grace, and never lengthens it.
-        record.life_end = earlier(record.life_end, Some(deadline));
-        record.expires_at = earlier(record.expires_at, record.life_end);
+        let life_end = earlier(record.life_end.get(), Some(deadline));
+        let ends = earlier(record.expires_at.get(), life_end);
+        record.life_end = life_end.into();
+        record.expires_at = ends.into();
         let (actor, reason) = (breaker.actor.clone(), Some(breaker.reason.clone()));
         record.stage = Stage::Breaking(Box::new(breaker));
-        let ends = record.expires_at;
         self.table.requeue(slot, ends);
         self.put(slot, before);
         let lock = self.snapshot(slot)?;

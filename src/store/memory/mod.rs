@@ -12,12 +12,15 @@ mod core;
 mod decide;
 mod drain;
 mod durable;
+mod expiry;
 mod filter;
 mod find;
 mod graveyard;
+mod index;
 mod inflight;
 mod latch;
 mod manage;
+mod order;
 mod pins;
 mod plan;
 mod prefix;
@@ -46,8 +49,8 @@ use crate::lock::Gone;
 ///   nobody.
 /// - Time never goes back: where a clock steps back, the store's time stands still until the clock has caught up. Nothing
 ///   that has ended is revived.
-/// - A lock takes about a kilobyte, its own text (root, owner, reason) of some fifty bytes included; a dead one that is
-///   remembered, about half of that.
+/// - A lock takes about 600 bytes, its own text (root, owner, reason) of some sixty bytes included; a dead one that is
+///   remembered, about 200.
 ///
 /// Not promised: what another process does (two processes with a memory store each know nothing of one another), and
 /// locks after a restart, which are gone unless they are kept in a file (`MemoryStoreBuilder::open`, feature `redb`).

@@ -1,5 +1,7 @@
 //! `Plan`: what an acquire does in one step, once no write is in its way.
 
+use smallvec::SmallVec;
+
 use super::{core::Edit, record::End, slab::SlotId};
 use crate::{
     lock::Lock,
@@ -27,7 +29,7 @@ pub(super) enum Right {
 /// What is to happen once nothing stands in the way any more.
 #[derive(Debug)]
 pub(super) struct Plan {
-    pub(super) marks: Vec<SlotId>,
+    pub(super) marks: SmallVec<[SlotId; 1]>,
     pub(super) replaces: Vec<Successor>,
     pub(super) lifetime: Lifetime,
     /// The caller's own write, which is not waited for.

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{graveyard::Grave, pins::Pins};
+use super::{expiry::NOWHERE, graveyard::Grave, pins::Pins};
 use crate::lock::{Lock, LockLife, LockParts, LockState, LostCause, LostLock, Principal, Timestamp, TokenDigest};
 
 #[derive(Debug)]
@@ -13,28 +13,74 @@ pub(super) struct Record {
     /// When it was granted; when it was announced, while it is a mark.
     pub(super) created_at: Timestamp,
     /// When it ends by itself unless pinned; for a mark, its deadline.
-    pub(super) expires_at: Option<Timestamp>,
+    pub(super) expires_at: Ends,
     /// When it ends even if it is pinned.
-    pub(super) life_end: Option<Timestamp>,
+    pub(super) life_end: Ends,
     /// What it was last given.
-    pub(super) span: Option<Duration>,
+    pub(super) span: Term,
     /// The most that a refresh gives.
-    pub(super) most: Option<Duration>,
+    pub(super) most: Term,
     pub(super) generation: u64,
     /// Its end, decided and not yet written down: until it is, the lock still blocks and answers for nothing.
     pub(super) leaving: Option<Box<Grave>>,
     pub(super) pins: Arc<Pins>,
-    /// Under which time it stands in the queue of those that will expire.
-    pub(super) queued: Option<Timestamp>,
-    /// Where it stands in the table's other indexes.
+    /// Where it stands in the table's indexes.
     pub(super) place: Place,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Place {
     pub(super) node: u32,
     pub(super) in_node: u32,
+    /// The principal that holds it, and which of that principal's locks it is.
+    pub(super) principal: u32,
     pub(super) of_principal: u32,
+    /// In the queue of those that will expire.
+    pub(super) queued: u32,
+}
+
+impl Default for Place {
+    fn default() -> Self {
+        Self { node: 0, in_node: 0, principal: 0, of_principal: 0, queued: NOWHERE }
+    }
+}
+
+/// A time that may never come: half as large as an `Option`, of which a record has two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Ends(u64);
+
+impl Ends {
+    pub(super) const NEVER: Self = Self(u64::MAX);
+
+    pub(super) fn get(self) -> Option<Timestamp> {
+        (self != Self::NEVER).then(|| Timestamp::from_micros(self.0))
+    }
+}
+
+impl From<Option<Timestamp>> for Ends {
+    fn from(time: Option<Timestamp>) -> Self {
+        // No time is as late as that: see `Timestamp::MAX`.
+        time.map_or(Self::NEVER, |time| Self(time.as_micros()))
+    }
+}
+
+/// How long something lives that may be endless, to the microsecond, as times are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Term(u64);
+
+impl Term {
+    const ENDLESS: Self = Self(u64::MAX);
+
+    pub(super) fn get(self) -> Option<Duration> {
+        (self != Self::ENDLESS).then(|| Duration::from_micros(self.0))
+    }
+}
+
+impl From<Option<Duration>> for Term {
+    fn from(span: Option<Duration>) -> Self {
+        let micros = |span: Duration| u64::try_from(span.as_micros()).unwrap_or(u64::MAX).min(u64::MAX - 1);
+        span.map_or(Self::ENDLESS, |span| Self(micros(span)))
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -70,11 +116,11 @@ impl Record {
 
     /// Whether it counts at `now`. Once this has said no it never says yes again, whatever the clock does.
     pub(super) fn live(&self, now: Timestamp) -> bool {
-        if self.life_end.is_some_and(|end| now >= end) {
+        if self.life_end.get().is_some_and(|end| now >= end) {
             self.pins.end();
             return false;
         }
-        match self.expires_at {
+        match self.expires_at.get() {
             Some(end) if now >= end => !self.pins.expire(),
             _ => !self.pins.ended(),
         }
@@ -88,10 +134,10 @@ impl Record {
     /// What it looks like from outside.
     pub(super) fn snapshot(&self, now: Timestamp, lease: Duration) -> Lock {
         let in_use = self.pins.in_use();
-        let expires_at = match self.expires_at {
+        let expires_at = match self.expires_at.get() {
             Some(end) if in_use => {
                 let pinned = end.max(now.after(lease));
-                Some(self.life_end.map_or(pinned, |life| pinned.min(life)))
+                Some(self.life_end.get().map_or(pinned, |life| pinned.min(life)))
             }
             own => own,
         };
@@ -127,7 +173,7 @@ impl Record {
         if let Some(leaving) = &self.leaving {
             return leaving.lost.clone();
         }
-        let own = match (self.expires_at, self.life_end) {
+        let own = match (self.expires_at.get(), self.life_end.get()) {
             (Some(own), Some(life)) => own.min(life),
             (own, life) => own.or(life).unwrap_or(now),
         };
@@ -140,12 +186,33 @@ impl Record {
         match &self.stage {
             Stage::Breaking(breaker) => LostLock {
                 cause: LostCause::Broken,
-                at: self.life_end,
+                at: self.life_end.get(),
                 actor: breaker.actor.clone(),
                 reason: Some(breaker.reason.clone()),
                 ..lost
             },
             Stage::Pending | Stage::Held => lost,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_never_ends_is_told_from_what_ends_as_late_as_can_be() {
+        for time in [None, Some(Timestamp::EPOCH), Some(Timestamp::MAX)] {
+            assert_eq!(Ends::from(time).get(), time);
+        }
+        for span in [None, Some(Duration::ZERO), Some(Duration::from_micros(1_500_000))] {
+            assert_eq!(Term::from(span).get(), span);
+        }
+        assert!(Term::from(Some(Duration::MAX)).get().is_some_and(|span| span > Duration::from_secs(1 << 40)));
+    }
+
+    #[test]
+    fn a_record_is_of_two_lines_of_a_cache_and_being_optional_costs_nothing() {
+        assert!(size_of::<Option<Record>>() <= 128, "{}", size_of::<Record>());
     }
 }

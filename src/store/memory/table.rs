@@ -2,14 +2,15 @@
 //!
 //! Locks of one root and scope share a node, so ten thousand shared locks on one resource are one thing to whoever only
 //! asks whether the resource is shared. Nodes are found from below by the hash of their path, and from above in the order
-//! of their paths: what lies below `/a` stands together, between `/a/` and `/a0`.
+//! of their paths: what lies below `/a` stands together, as all that starts with `/a/`.
+//!
+//! Indexes hold the numbers of slots and nothing else, and none of them grows in one go: a step takes no longer in a full
+//! store because some table had to be made larger.
 
 use std::{
-    borrow::Borrow,
-    cmp::Ordering,
-    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
-    hash::{BuildHasherDefault, Hasher},
-    ops::Bound,
+    collections::{HashMap, HashSet},
+    hash::{BuildHasher, RandomState},
+    slice,
     sync::Arc,
 };
 
@@ -17,9 +18,13 @@ use smallvec::SmallVec;
 
 use super::{
     cooling::Cooling,
+    expiry::{Expiry, Moved, NOWHERE},
     filter::{Filter, Tally},
     graveyard::{Asker, Graveyard, Memory},
-    record::Record,
+    index::Index,
+    order::Order,
+    prefix::Prefix,
+    record::{Place, Record},
     slab::{Slab, SlotId},
 };
 use crate::{
@@ -33,14 +38,19 @@ use crate::{
 pub(super) struct Table {
     pub(super) records: Slab<Record>,
     nodes: Slab<Node>,
-    by_hash: HashMap<u64, SmallVec<[u32; 2]>, BuildHasherDefault<AsItIs>>,
+    /// Nodes by the hash of their root.
+    by_hash: Index,
     plain: Space,
     namespaces: HashMap<Box<str>, Space>,
-    by_token: HashMap<TokenDigest, u32>,
-    by_id: HashMap<LockId, u32>,
-    by_principal: HashMap<Option<Principal>, Vec<u32>>,
+    by_token: Index,
+    by_id: Index,
+    id_key: IdKey,
+    principals: Slab<Theirs>,
+    by_principal: HashMap<Principal, u32>,
+    /// Those of the anonymous caller.
+    anonymous: Vec<u32>,
     /// Those that end by themselves, by the time at which to look at them.
-    expiry: BTreeSet<(Timestamp, u32)>,
+    expiry: Expiry,
     /// Those whose own time was up when they were looked at, while a write held them.
     pub(super) overdue: HashSet<SlotId>,
     tally: Tally,
@@ -53,19 +63,19 @@ pub(super) struct Table {
 /// The roots of one namespace in order of their paths, exclusive and shared ones apart.
 #[derive(Debug, Default)]
 struct Space {
-    exclusive: BTreeMap<RootPath, u32>,
-    shared: BTreeMap<RootPath, u32>,
+    exclusive: Order,
+    shared: Order,
 }
 
 impl Space {
-    fn of(&self, scope: LockScope) -> &BTreeMap<RootPath, u32> {
+    fn of(&self, scope: LockScope) -> &Order {
         match scope {
             LockScope::Exclusive => &self.exclusive,
             LockScope::Shared => &self.shared,
         }
     }
 
-    fn of_mut(&mut self, scope: LockScope) -> &mut BTreeMap<RootPath, u32> {
+    fn of_mut(&mut self, scope: LockScope) -> &mut Order {
         match scope {
             LockScope::Exclusive => &mut self.exclusive,
             LockScope::Shared => &mut self.shared,
@@ -73,14 +83,48 @@ impl Space {
     }
 }
 
+/// The locks of one principal.
+#[derive(Debug)]
+struct Theirs {
+    principal: Principal,
+    slots: Vec<u32>,
+}
+
+/// Stands for the anonymous caller, who has no entry.
+const ANONYMOUS: u32 = u32::MAX;
+
 /// The locks of one root and scope.
 #[derive(Debug)]
 pub(super) struct Node {
     /// The first lock of the node, for its root and scope.
     parts: Arc<LockParts>,
     hash: u64,
-    zero: SmallVec<[u32; 2]>,
-    infinity: SmallVec<[u32; 2]>,
+    slots: Slots,
+}
+
+#[derive(Debug)]
+enum Slots {
+    /// As almost always.
+    One {
+        depth: Depth,
+        slot: u32,
+    },
+    Many(Box<Many>),
+}
+
+#[derive(Debug, Default)]
+struct Many {
+    zero: Vec<u32>,
+    infinity: Vec<u32>,
+}
+
+impl Many {
+    fn of_mut(&mut self, depth: Depth) -> &mut Vec<u32> {
+        match depth {
+            Depth::Zero => &mut self.zero,
+            Depth::Infinity => &mut self.infinity,
+        }
+    }
 }
 
 impl Node {
@@ -94,72 +138,68 @@ impl Node {
 
     /// The slots of its locks of this depth.
     pub(super) fn of(&self, depth: Depth) -> &[u32] {
-        match depth {
-            Depth::Zero => &self.zero,
-            Depth::Infinity => &self.infinity,
+        match (&self.slots, depth) {
+            (Slots::One { depth: own, slot }, _) if *own == depth => slice::from_ref(slot),
+            (Slots::One { .. }, _) => &[],
+            (Slots::Many(many), Depth::Zero) => &many.zero,
+            (Slots::Many(many), Depth::Infinity) => &many.infinity,
         }
     }
 
     /// The slots of all its locks.
     pub(super) fn all(&self) -> impl Iterator<Item = u32> + use<'_> {
-        self.infinity.iter().chain(&self.zero).copied()
+        self.of(Depth::Infinity).iter().chain(self.of(Depth::Zero)).copied()
     }
 
-    fn of_mut(&mut self, depth: Depth) -> &mut SmallVec<[u32; 2]> {
-        match depth {
-            Depth::Zero => &mut self.zero,
-            Depth::Infinity => &mut self.infinity,
+    /// Takes one more in; where it stands among those of its depth.
+    fn add(&mut self, depth: Depth, slot: u32) -> u32 {
+        if let Slots::One { depth, slot } = self.slots {
+            let mut many = Box::<Many>::default();
+            many.of_mut(depth).push(slot);
+            self.slots = Slots::Many(many);
+        }
+        let Slots::Many(many) = &mut self.slots else { return 0 };
+        let slots = many.of_mut(depth);
+        slots.push(slot);
+        index(slots.len() - 1)
+    }
+
+    /// Takes one out; which other stands in its place now, if one does.
+    fn take(&mut self, depth: Depth, at: u32) -> Left {
+        match &mut self.slots {
+            Slots::One { .. } => Left::Nobody,
+            Slots::Many(many) => {
+                let slots = many.of_mut(depth);
+                slots.swap_remove(at as usize);
+                let moved = slots.get(at as usize).copied();
+                if many.zero.is_empty() && many.infinity.is_empty() { Left::Nobody } else { Left::Others { moved } }
+            }
         }
     }
 }
 
-/// The path of a root, borrowed from one of the locks on it.
+/// What is left of a node.
+enum Left {
+    Nobody,
+    Others { moved: Option<u32> },
+}
+
+/// Ids may be proposed, so their hash must be nobody's to foresee.
 #[derive(Debug)]
-struct RootPath(Arc<LockParts>);
+pub(super) struct IdKey(u64, u64);
 
-impl Borrow<str> for RootPath {
-    fn borrow(&self) -> &str {
-        self.0.root.path()
-    }
-}
-
-impl Ord for RootPath {
-    fn cmp(&self, other: &Self) -> Ordering {
-        self.0.root.path().cmp(other.0.root.path())
-    }
-}
-
-impl PartialOrd for RootPath {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl PartialEq for RootPath {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other) == Ordering::Equal
-    }
-}
-
-impl Eq for RootPath {}
-
-/// For numbers that are hashes already.
-#[derive(Default)]
-struct AsItIs(u64);
-
-impl Hasher for AsItIs {
-    fn finish(&self) -> u64 {
-        self.0
+impl IdKey {
+    pub(super) fn random() -> Self {
+        let state = RandomState::new();
+        Self(state.hash_one(1_u8), state.hash_one(2_u8))
     }
 
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
-        }
-    }
-
-    fn write_u64(&mut self, hash: u64) {
-        self.0 = hash;
+    pub(super) fn hash(&self, id: LockId) -> u64 {
+        let (high, low) = id.as_uuid().as_u64_pair();
+        let wide = u128::from(high ^ self.0) * u128::from(low ^ self.1);
+        #[expect(clippy::cast_possible_truncation, reason = "the two halves of a product are folded into one")]
+        let folded = (wide as u64) ^ ((wide >> 64) as u64);
+        folded.wrapping_mul(0x9e37_79b9_7f4a_7c15)
     }
 }
 
@@ -168,13 +208,16 @@ impl Table {
         Self {
             records: Slab::default(),
             nodes: Slab::default(),
-            by_hash: HashMap::default(),
+            by_hash: Index::default(),
             plain: Space::default(),
             namespaces: HashMap::new(),
-            by_token: HashMap::new(),
-            by_id: HashMap::new(),
+            by_token: Index::default(),
+            by_id: Index::default(),
+            id_key: IdKey::random(),
+            principals: Slab::default(),
             by_principal: HashMap::new(),
-            expiry: BTreeSet::new(),
+            anonymous: Vec::new(),
+            expiry: Expiry::default(),
             overdue: HashSet::new(),
             tally: Tally::default(),
             graveyard: Graveyard::new(memory),
@@ -183,50 +226,62 @@ impl Table {
         }
     }
 
-    /// Puts a lock or a mark into every index and into the filter.
+    /// Puts a lock or a mark into every index and into the filter, but not into the queue of those that will expire.
     pub(super) fn link(&mut self, filter: &Filter, record: Record) -> u32 {
         filter.insert(&mut self.tally, &record.parts.root);
-        let parts = record.parts.clone();
-        let (digest, ends) = (record.digest, record.expires_at);
+        let (parts, digest) = (record.parts.clone(), record.digest);
         let slot = self.records.insert(record);
-        self.by_token.insert(digest, slot);
-        self.by_id.insert(parts.id, slot);
-        let of_principal = self.by_principal.entry(parts.principal.clone()).or_default();
-        let place_of_principal = index(of_principal.len());
-        of_principal.push(slot);
+        let records = &self.records;
+        let token_of = |slot| records.get(slot).map_or(0, |record| record.digest.hash());
+        self.by_token.insert(digest.hash(), slot, token_of);
+        let id_of = |slot| records.get(slot).map_or(0, |record| self.id_key.hash(record.parts.id));
+        self.by_id.insert(self.id_key.hash(parts.id), slot, id_of);
+        let (principal, of_principal) = self.link_principal(parts.principal.as_ref(), slot);
         let (node, in_node) = self.link_node(filter, &parts, slot);
         if let Some(record) = self.records.get_mut(slot) {
-            record.place.of_principal = place_of_principal;
-            record.place.node = node;
-            record.place.in_node = in_node;
+            record.place = Place { node, in_node, principal, of_principal, queued: NOWHERE };
         }
-        self.requeue(slot, ends);
         slot
+    }
+
+    fn link_principal(&mut self, principal: Option<&Principal>, slot: u32) -> (u32, u32) {
+        let (number, slots) = match principal {
+            None => (ANONYMOUS, &mut self.anonymous),
+            Some(principal) => {
+                let number = match self.by_principal.get(principal) {
+                    Some(number) => *number,
+                    None => {
+                        let fresh = Theirs { principal: principal.clone(), slots: Vec::new() };
+                        let number = self.principals.insert(fresh);
+                        self.by_principal.insert(principal.clone(), number);
+                        number
+                    }
+                };
+                (number, &mut self.principals.get_mut(number).expect("found or made just now").slots)
+            }
+        };
+        slots.push(slot);
+        (number, index(slots.len() - 1))
     }
 
     fn link_node(&mut self, filter: &Filter, parts: &Arc<LockParts>, slot: u32) -> (u32, u32) {
         let hash = filter.seed.whole(&parts.root).hash;
-        let here = self.by_hash.entry(hash).or_default();
-        let same = |node: &&u32| {
-            self.nodes.get(**node).is_some_and(|node| node.scope() == parts.scope && *node.root() == parts.root)
+        let same =
+            |node: u32| self.nodes.get(node).is_some_and(|node| node.scope() == parts.scope && *node.root() == parts.root);
+        if let Some(number) = self.by_hash.find(hash, same) {
+            let node = self.nodes.get_mut(number).expect("found just now");
+            return (number, node.add(parts.depth, slot));
+        }
+        let slots = Slots::One { depth: parts.depth, slot };
+        let number = self.nodes.insert(Node { parts: parts.clone(), hash, slots });
+        let nodes = &self.nodes;
+        self.by_hash.insert(hash, number, |node| nodes.get(node).map_or(0, |node| node.hash));
+        let space = match parts.root.namespace() {
+            None => &mut self.plain,
+            Some(namespace) => self.namespaces.entry(namespace.into()).or_default(),
         };
-        let node = match here.iter().find(same) {
-            Some(node) => *node,
-            None => {
-                let fresh = Node { parts: parts.clone(), hash, zero: SmallVec::new(), infinity: SmallVec::new() };
-                let node = self.nodes.insert(fresh);
-                here.push(node);
-                let space = match parts.root.namespace() {
-                    None => &mut self.plain,
-                    Some(namespace) => self.namespaces.entry(namespace.into()).or_default(),
-                };
-                space.of_mut(parts.scope).insert(RootPath(parts.clone()), node);
-                node
-            }
-        };
-        let slots = self.nodes.get_mut(node).expect("found or made just now").of_mut(parts.depth);
-        slots.push(slot);
-        (node, index(slots.len() - 1))
+        space.of_mut(parts.scope).insert(parts.root.path(), number, |node| path_of(nodes, node));
+        (number, 0)
     }
 
     /// Takes a lock or a mark out of every index and out of the filter. Writes it answers for are told that it ended.
@@ -236,103 +291,120 @@ impl Table {
         let record = self.records.remove(slot)?;
         record.pins.end();
         filter.remove(&mut self.tally, &record.parts.root);
-        self.by_token.remove(&record.digest);
-        self.by_id.remove(&record.parts.id);
-        if let Some(slots) = self.by_principal.get_mut(&record.parts.principal) {
-            slots.swap_remove(record.place.of_principal as usize);
-            match slots.get(record.place.of_principal as usize) {
-                Some(moved) => {
-                    let place = &mut self.records.get_mut(*moved).expect("indexed, so it is here").place;
-                    place.of_principal = record.place.of_principal;
-                }
-                None if slots.is_empty() => drop(self.by_principal.remove(&record.parts.principal)),
-                None => {}
-            }
-        }
+        self.by_token.remove(record.digest.hash(), slot);
+        self.by_id.remove(self.id_key.hash(record.parts.id), slot);
+        self.unlink_principal(&record);
         self.unlink_node(&record);
         Some(record)
     }
 
+    fn unlink_principal(&mut self, record: &Record) {
+        let place = record.place;
+        let slots = match self.principals.get_mut(place.principal) {
+            Some(theirs) => &mut theirs.slots,
+            None => &mut self.anonymous,
+        };
+        slots.swap_remove(place.of_principal as usize);
+        if let Some(moved) = slots.get(place.of_principal as usize) {
+            self.records.get_mut(*moved).expect("indexed, so it is here").place.of_principal = place.of_principal;
+        } else if slots.is_empty()
+            && let Some(theirs) = self.principals.remove(place.principal)
+        {
+            self.by_principal.remove(&theirs.principal);
+        }
+    }
+
     fn unlink_node(&mut self, record: &Record) {
         let Some(node) = self.nodes.get_mut(record.place.node) else { return };
-        let slots = node.of_mut(record.parts.depth);
-        slots.swap_remove(record.place.in_node as usize);
-        if let Some(moved) = slots.get(record.place.in_node as usize) {
-            self.records.get_mut(*moved).expect("indexed, so it is here").place.in_node = record.place.in_node;
-        }
-        if !(node.zero.is_empty() && node.infinity.is_empty()) {
-            return;
-        }
-        let hash = node.hash;
-        self.nodes.remove(record.place.node);
-        if let Some(here) = self.by_hash.get_mut(&hash) {
-            here.retain(|node| *node != record.place.node);
-            if here.is_empty() {
-                self.by_hash.remove(&hash);
+        match node.take(record.parts.depth, record.place.in_node) {
+            Left::Others { moved } => {
+                if let Some(moved) = moved.and_then(|moved| self.records.get_mut(moved)) {
+                    moved.place.in_node = record.place.in_node;
+                }
+                return;
             }
+            Left::Nobody => {}
         }
+        self.by_hash.remove(node.hash, record.place.node);
         let (root, scope) = (&record.parts.root, record.parts.scope);
         match root.namespace() {
-            None => drop(self.plain.of_mut(scope).remove(root.path())),
+            None => self.plain.of_mut(scope).remove(root.path(), record.place.node),
             Some(namespace) => {
                 if let Some(space) = self.namespaces.get_mut(namespace) {
-                    space.of_mut(scope).remove(root.path());
+                    space.of_mut(scope).remove(root.path(), record.place.node);
                     if space.exclusive.is_empty() && space.shared.is_empty() {
                         self.namespaces.remove(namespace);
                     }
                 }
             }
         }
+        self.nodes.remove(record.place.node);
     }
 
     /// Says when to look whether a lock has ended by itself.
     pub(super) fn requeue(&mut self, slot: u32, at: Option<Timestamp>) {
         let Some(record) = self.records.get_mut(slot) else { return };
-        if record.queued == at {
+        let place = record.place.queued;
+        if place != NOWHERE && self.expiry.at(place) == at {
             return;
         }
-        if let Some(before) = std::mem::replace(&mut record.queued, at) {
-            self.expiry.remove(&(before, slot));
+        record.place.queued = NOWHERE;
+        let records = &mut self.records;
+        let mut moved = |moved: Moved| {
+            if let Some(record) = records.get_mut(moved.slot) {
+                record.place.queued = moved.place;
+            }
+        };
+        if place != NOWHERE {
+            self.expiry.remove(place, &mut moved);
         }
         if let Some(at) = at {
-            self.expiry.insert((at, slot));
+            self.expiry.insert(at, slot, &mut moved);
         }
     }
 
     /// The lock that is next to be looked at, if its time has come.
     pub(super) fn next_due(&self, now: Timestamp) -> Option<u32> {
-        self.expiry.first().filter(|(at, _)| *at <= now).map(|(_, slot)| *slot)
+        self.expiry.first().filter(|(at, _)| *at <= now).map(|(_, slot)| slot)
     }
 
     /// The lock or mark with this token, whether or not its time is up.
     pub(super) fn by_token(&self, digest: &TokenDigest) -> Option<u32> {
-        self.by_token.get(digest).copied()
+        self.by_token.find(digest.hash(), |slot| self.records.get(slot).is_some_and(|record| record.digest == *digest))
     }
 
     /// The lock or mark with this id, whether or not its time is up.
     pub(super) fn by_id(&self, id: LockId) -> Option<u32> {
-        self.by_id.get(&id).copied()
+        self.by_id.find(self.id_key.hash(id), |slot| self.records.get(slot).is_some_and(|record| record.parts.id == id))
     }
 
     /// The locks and marks of one principal.
     pub(super) fn of_principal(&self, principal: Option<&Principal>) -> &[u32] {
-        self.by_principal.get(&principal.cloned()).map_or(&[], |slots| slots)
+        let Some(principal) = principal else { return &self.anonymous };
+        let theirs = self.by_principal.get(principal).and_then(|number| self.principals.get(*number));
+        theirs.map_or(&[], |theirs| &theirs.slots)
     }
 
     /// The nodes rooted at `key` or above it, outermost first.
     pub(super) fn above<'t>(&'t self, filter: &Filter, key: &ResourceKey<'_>) -> SmallVec<[&'t Node; 4]> {
-        let mut found = SmallVec::new();
+        self.above_and_whole(filter, key).0
+    }
+
+    /// The nodes rooted at `key` or above it, outermost first, and the last of its prefixes, which is all of it.
+    fn above_and_whole<'t>(&'t self, filter: &Filter, key: &ResourceKey<'_>) -> (SmallVec<[&'t Node; 4]>, Option<Prefix>) {
+        let (mut found, mut whole) = (SmallVec::new(), None);
         for prefix in filter.seed.prefixes(key) {
+            whole = Some(prefix);
             if !filter.may_cover(&prefix) {
                 continue;
             }
-            let here = self.by_hash.get(&prefix.hash).into_iter().flatten().filter_map(|node| self.nodes.get(*node));
+            let here = self.by_hash.candidates(prefix.hash).filter_map(|node| self.nodes.get(node));
             // A hash names nothing for certain; the path does.
             found.extend(here.filter(|node| {
                 node.root().path() == &key.path()[..prefix.end] && node.root().namespace() == key.namespace()
             }));
         }
-        found
+        (found, whole)
     }
 
     /// The nodes of `scope` rooted strictly below `key`, from path `from` on if that is further, in order.
@@ -346,18 +418,12 @@ impl Table {
             None => Some(&self.plain),
             Some(namespace) => self.namespaces.get(namespace),
         };
-        let stem = if key.is_root() { "" } else { key.path() };
-        // `0` is the byte after `/`. Everything is below the root but the root itself, which stands before all others.
-        let (first, last) = (Joined::new(stem, b'/'), Joined::new(stem, b'0'));
-        let (first, last) = (first.as_str(), last.as_str());
-        let start = match from {
-            Some(from) if from > first => Bound::Included(from),
-            _ if key.is_root() => Bound::Excluded("/"),
-            _ => Bound::Included(first),
-        };
-        let range = (from.is_none_or(|from| from < last))
-            .then(|| space.map(|space| space.of(scope).range::<str, _>((start, Bound::Excluded(last)))));
-        range.flatten().into_iter().flatten().filter_map(|(_, node)| self.nodes.get(*node))
+        let start = Joined::new(if key.is_root() { "" } else { key.path() }, b'/');
+        let nodes = &self.nodes;
+        let walk = space.map(|space| space.of(scope).starting(start.bytes(), from, |node| path_of(nodes, node)));
+        let whole = key.path().len();
+        // Everything is below the root but the root itself.
+        walk.into_iter().flatten().filter_map(|node| nodes.get(node)).filter(move |node| node.root().path().len() > whole)
     }
 
     /// The nodes rooted strictly below `key`, from path `from` on if that is further, in the order of their paths.
@@ -383,7 +449,8 @@ impl Table {
             LockScope::Shared => &[LockScope::Exclusive],
         };
         let mut slots: SmallVec<[&'t [u32]; 4]> = SmallVec::new();
-        for node in self.above(filter, &coming.root) {
+        let (above, whole) = self.above_and_whole(filter, &coming.root);
+        for node in above {
             for depth in [Depth::Infinity, Depth::Zero] {
                 let overlap = rules::overlap((node.root(), depth), (&coming.root, coming.depth));
                 if matters.contains(&node.scope()) && overlap {
@@ -391,8 +458,7 @@ impl Table {
                 }
             }
         }
-        let whole = filter.seed.whole(&coming.root);
-        let reaches_below = coming.depth == Depth::Infinity && filter.may_have_below(&whole);
+        let reaches_below = coming.depth == Depth::Infinity && whole.is_none_or(|whole| filter.may_have_below(&whole));
         let root = &coming.root;
         let below = matters.iter().filter(move |_| reaches_below).map(|scope| self.below_of(root, *scope, None));
         let below: SmallVec<[_; 2]> = below.collect();
@@ -436,9 +502,13 @@ impl Joined {
         Self(joined)
     }
 
-    fn as_str(&self) -> &str {
-        std::str::from_utf8(&self.0).expect("a path and an ASCII byte")
+    fn bytes(&self) -> &[u8] {
+        &self.0
     }
+}
+
+fn path_of(nodes: &Slab<Node>, node: u32) -> &str {
+    nodes.get(node).map_or("", |node| node.root().path())
 }
 
 fn index(at: usize) -> u32 {

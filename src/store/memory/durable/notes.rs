@@ -69,9 +69,9 @@ impl Edit<'_> {
         Some(Undo::Life {
             of: self.table.records.id(slot),
             stage: record.stage.clone(),
-            expires_at: record.expires_at,
-            life_end: record.life_end,
-            span: record.span,
+            expires_at: record.expires_at.get(),
+            life_end: record.life_end.get(),
+            span: record.span.get(),
         })
     }
 
@@ -123,9 +123,9 @@ impl Edit<'_> {
             Undo::Life { of, stage, expires_at, life_end, span } if self.table.records.has(of) => {
                 if let Some(record) = self.table.records.get_mut(of.slot) {
                     record.stage = stage;
-                    record.expires_at = expires_at;
-                    record.life_end = life_end;
-                    record.span = span;
+                    record.expires_at = expires_at.into();
+                    record.life_end = life_end.into();
+                    record.span = span.into();
                     self.table.requeue(of.slot, expires_at);
                 }
             }

@@ -42,7 +42,9 @@ pub(super) fn start(opened: Opened, settings: Settings) -> Result<(Arc<Core>, Wr
             table.graveyard.bury(grave, at);
         }
         for row in rows {
-            table.link(filter, row.into_record());
+            let ends = row.expires_at;
+            let slot = table.link(filter, row.into_record());
+            table.requeue(slot, ends);
         }
         filter.changed();
     }

@@ -148,7 +148,7 @@ impl Core {
         let table = self.table.read();
         let granted = table.records.iter().filter(|record| !record.is_mark());
         let locks = granted.map(|record| Change::Put(Row::of(record)));
-        let graves = table.graveyard.iter().map(|grave| Change::Dead(grave.clone()));
+        let graves = table.graveyard.iter().map(Change::Dead);
         (locks.chain(graves).collect(), later())
     }
 }
