@@ -121,6 +121,24 @@ type Response = middleware::ResponseFuture<Inner, Text, respond::Problems>;
 
 assert_impl_all!(Service<Inner>: Send, Sync, Unpin, Clone);
 assert_impl_all!(Response: Send);
+
+/// A service whose future is the answer.
+#[derive(Clone)]
+struct Answering;
+
+impl tower::Service<http::Request<Text>> for Answering {
+    type Response = http::Response<Text>;
+    type Error = std::convert::Infallible;
+    type Future = std::future::Ready<Result<Self::Response, Self::Error>>;
+
+    fn poll_ready(&mut self, _: &mut std::task::Context<'_>) -> std::task::Poll<Result<(), Self::Error>> {
+        std::task::Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: http::Request<Text>) -> Self::Future {
+        std::future::ready(Ok(http::Response::new(Text::default())))
+    }
+}
 #[cfg(feature = "grpc")]
 mod grpc {
     use super::*;
@@ -188,10 +206,21 @@ fn a_permit_is_24_bytes() {
     assert_eq!(size_of::<store::Permit>(), 24);
 }
 
+/// Beside the service's future: a permit (24), until when it is held, how old its lease is, how to answer should it be stopped, and
+/// which state all is in (1 each), padded. What the other states need is behind a box.
 #[test]
-fn a_response_future_is_little_more_than_the_services_own() {
-    let inner = size_of::<<Inner as tower::Service<http::Request<Text>>>::Future>();
-    // Beside the service's future: a permit (24), a box for what follows (8), until when the permit is held (1) and
-    // which state it is in (1), padded. What the other states need is behind boxes.
-    assert_eq!(size_of::<Response>() - inner, 40);
+fn a_response_future_is_the_services_own_and_at_most_48_bytes() {
+    type Passes = respond::RespondWith<fn(&tower_lock::Refusal, &http::request::Parts) -> http::Response<Text>>;
+    fn added<S, R>() -> usize
+    where
+        S: tower::Service<http::Request<Text>, Response = http::Response<Text>> + Clone,
+        R: respond::Respond<Text, Text> + Clone,
+    {
+        size_of::<middleware::ResponseFuture<S, Text, R>>() - size_of::<S::Future>()
+    }
+    assert_eq!(added::<Inner, respond::Problems>(), 32);
+    assert!(added::<Answering, respond::Problems>() <= 48, "where the future is a response that is there already");
+    assert!(added::<Inner, respond::UntilBodyEnds<respond::Problems>>() <= 48);
+    assert!(added::<Inner, respond::ReadOn>() <= 48, "with a number of its own");
+    assert!(added::<Inner, Passes>() <= 48, "with a closure's own data");
 }

@@ -9,7 +9,7 @@ use std::{borrow::Cow, fmt, sync::Arc};
 
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
-use self::scan::{all_words, bytes_equal, is_plain};
+use self::scan::{all_words, bytes_equal, is_plain, is_plain_path};
 
 /// What neither `pchar` nor a slash is (RFC 3986 section 3.3), but for the percent sign.
 pub(crate) const NOT_IN_A_PATH: &AsciiSet = &CONTROLS
@@ -305,10 +305,17 @@ impl KeyRules {
     /// # Errors
     /// [`KeyError::AmbiguousPath`] when the decoded path has a `..` segment and these rules do not say how to read it.
     pub fn key<'a>(&self, path: &'a str) -> Result<ResourceKey<'a>, KeyError> {
-        if self.prefix.is_none() && self.map_segment.is_none() && self.is_canonical(path.as_bytes()) {
-            return Ok(ResourceKey { namespace: None, path: Cow::Borrowed(path) });
+        if let Some(key) = self.same(path) {
+            return Ok(key);
         }
         self.canonicalise(path).map(|path| ResourceKey { namespace: None, path: Cow::Owned(path) })
+    }
+
+    /// The key of `path` where it is the path itself, and that is plain to see.
+    #[inline]
+    pub(crate) fn same<'a>(&self, path: &'a str) -> Option<ResourceKey<'a>> {
+        let same = self.prefix.is_none() && self.map_segment.is_none() && self.is_canonical(path.as_bytes());
+        same.then_some(ResourceKey { namespace: None, path: Cow::Borrowed(path) })
     }
 
     /// The same rules for a path that no router has stripped; none where there is no prefix to strip.
@@ -342,7 +349,7 @@ impl KeyRules {
         if self.exact | self.backslash | self.drop_params | self.fold_case {
             return all_words(path, |word, before| self.is_left(word, before));
         }
-        all_words(path, is_plain)
+        is_plain_path(path)
     }
 
     /// Whether nothing in eight bytes of a path needs a closer look, under whatever options.

@@ -5,6 +5,7 @@ use std::{
     fmt,
     future::Future,
     pin::Pin,
+    slice,
     task::{Context, Poll},
 };
 
@@ -16,7 +17,10 @@ use super::{
 };
 use crate::{
     lock::{Gone, HolderProof, Principal, ResourceKey, Target},
-    request::{ConditionFields, Conditions, RequestError, RequestView, ResolveTargets, gone, may_leave_gone, targets},
+    request::{
+        ConditionFields, Conditions, MethodRules, RequestError, RequestView, ResolveTargets, gone, may_leave_gone,
+        plain_target, targets,
+    },
     store::{Admitted, PendingAnswer, Permit, Refused, StoreError, StoreFuture, Verdict, Write},
 };
 
@@ -61,6 +65,9 @@ impl fmt::Debug for PendingVerdict {
     }
 }
 
+/// What most writes come with.
+static UNCONDITIONAL: Conditions<'static> = Conditions::NONE;
+
 /// What a store is asked, should it take too long.
 pub(super) const DECIDING: &str = "deciding about a write";
 
@@ -83,6 +90,12 @@ impl Locks {
         self.policy().methods.is_read(method)
     }
 
+    /// Which methods change nothing.
+    #[inline]
+    pub(crate) fn methods(&self) -> &MethodRules {
+        &self.policy().methods
+    }
+
     /// Decides about a write and registers it. Refusals come in the order 400, 503, 428, 412, 423.
     pub fn judge(&self, request: RequestView<'_>, demand: Demand) -> Judgement {
         if self.policy().namespace.is_none() {
@@ -102,13 +115,10 @@ impl Locks {
         }
     }
 
-    // Every write comes through here. What is computed is looked at where it lies rather than moved out of its result,
-    // and what most writes have no use for is apart.
+    // What is computed is looked at where it lies rather than moved out of its result, and what most writes have no use for is
+    // apart.
     #[inline(always)]
     fn judge_in<'r>(&self, request: RequestView<'r>, namespace: Option<&Cow<'r, str>>, demand: Demand) -> Judgement {
-        /// What most writes come with.
-        static NONE: Conditions<'static> = Conditions::NONE;
-
         let policy = self.policy();
         let targets = targets(request, &*policy.resolver, namespace);
         let targets = match targets {
@@ -133,8 +143,36 @@ impl Locks {
                 return self.malformed(error.into());
             }
         }
-        let conditions = read.as_ref().unwrap_or(&NONE);
+        let conditions = read.as_ref().unwrap_or(&UNCONDITIONAL);
         self.judge_write(request, &targets[0].key, targets, conditions, demand)
+    }
+
+    /// Asks the store about a write as most are: of one resource, whose path is its key as it stands, without conditions. Does not
+    /// ask where more than that has to be read first, or where it may be a read.
+    ///
+    /// The answer is as [`judge`](Self::judge) would have it from the store; what is not simply admitted goes on to
+    /// [`judge_plain`](Self::judge_plain).
+    #[inline]
+    pub(crate) fn admit_plain(&self, request: RequestView<'_>) -> Option<StoreFuture<Verdict>> {
+        let policy = self.policy();
+        let rules = policy.rules.as_ref()?;
+        if policy.namespace.is_some() || policy.token.is_some() || !policy.methods.are_usual() {
+            return None;
+        }
+        let target = plain_target(request, rules)?;
+        if ConditionFields::are_in(request.headers) {
+            return None;
+        }
+        let principal = self.principal(request);
+        Some(self.admit(slice::from_ref(&target), &UNCONDITIONAL, principal.as_ref()))
+    }
+
+    /// What is thought of a write about which [`admit_plain`](Self::admit_plain) was answered so.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn judge_plain(&self, request: RequestView<'_>, answer: StoreFuture<Verdict>, demand: Demand) -> Judgement {
+        let resource = ResourceKey::from_canonical(request.uri.path());
+        self.judge_answer(answer, &resource, self.principal(request), &UNCONDITIONAL, demand)
     }
 
     /// Decides about a write whose targets and conditions are known, and registers it. A refusal is about `resource`.
@@ -148,13 +186,39 @@ impl Locks {
         conditions: &Conditions<'_>,
         demand: Demand,
     ) -> Judgement {
+        let principal = self.principal(request);
+        let answer = self.admit(targets, conditions, principal.as_ref());
+        self.judge_answer(answer, resource, principal, conditions, demand)
+    }
+
+    #[inline]
+    fn principal(&self, request: RequestView<'_>) -> Option<Principal> {
+        self.policy().principal.as_ref().and_then(|principal| principal(&request))
+    }
+
+    #[inline(always)]
+    fn admit(
+        &self,
+        targets: &[Target<'_>],
+        conditions: &Conditions<'_>,
+        principal: Option<&Principal>,
+    ) -> StoreFuture<Verdict> {
         let policy = self.policy();
-        let principal = policy.principal.as_ref().and_then(|principal| principal(&request));
-        let write = Write::new(targets, conditions)
-            .by(principal.as_ref())
-            .proven_by(&policy.proof)
-            .naming(policy.limits.blockers_named);
-        match self.store().admit(&write) {
+        let write =
+            Write::new(targets, conditions).by(principal).proven_by(&policy.proof).naming(policy.limits.blockers_named);
+        self.store().admit(&write)
+    }
+
+    #[inline(always)]
+    fn judge_answer(
+        &self,
+        answer: StoreFuture<Verdict>,
+        resource: &ResourceKey<'_>,
+        principal: Option<Principal>,
+        conditions: &Conditions<'_>,
+        demand: Demand,
+    ) -> Judgement {
+        match answer {
             StoreFuture::Ready(Ok(Verdict::Admitted(admitted))) if demand == Demand::None || admitted.answered.is_some() => {
                 Judgement::Ready(Ok(admitted))
             }

@@ -1,6 +1,7 @@
 //! `LocksBuilder`: the policy of a [`Locks`], and its defaults.
 
 use std::{
+    any::Any,
     fmt,
     panic::{self, AssertUnwindSafe},
     sync::Arc,
@@ -37,6 +38,8 @@ type TokensOf = Arc<dyn Fn(&RequestView<'_>) -> Option<LockToken> + Send + Sync>
 pub(crate) struct Policy {
     pub(crate) methods: MethodRules,
     pub(crate) resolver: Arc<dyn ResolveTargets>,
+    /// The resolver, where it is one that can be asked without a detour.
+    pub(crate) rules: Option<KeyRules>,
     pub(crate) principal: Option<PrincipalOf>,
     pub(crate) owner: Option<OwnerOf>,
     pub(crate) namespace: Option<NamespaceOf>,
@@ -91,6 +94,7 @@ impl LocksBuilder {
         let policy = Policy {
             methods: MethodRules::default(),
             resolver: Arc::new(KeyRules::default()),
+            rules: Some(KeyRules::default()),
             principal: None,
             owner: None,
             namespace: None,
@@ -119,6 +123,7 @@ impl LocksBuilder {
 
     /// How a path becomes a key: [`KeyRules`] with options, or a resolver of your own.
     pub fn keys_by(mut self, resolver: impl ResolveTargets) -> Self {
+        self.policy.rules = (&resolver as &dyn Any).downcast_ref::<KeyRules>().cloned();
         self.policy.resolver = Arc::new(resolver);
         self
     }

@@ -71,11 +71,6 @@ impl After {
         Self { locks: locks.clone(), gone: Vec::new(), taken: Vec::new(), actor: None, own: None, applied: Vec::new() }
     }
 
-    /// Whether there is nothing to do.
-    pub(super) fn is_nothing(&self) -> bool {
-        self.gone.is_empty() && self.own.is_none() && self.applied.is_empty()
-    }
-
     /// The write was stopped half-way, and this is the answer: tells so.
     pub(super) fn stopped(&self, refusal: &mut Refusal) {
         self.locks.answered_with(None, refusal);

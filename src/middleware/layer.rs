@@ -33,6 +33,14 @@ pub(crate) struct Options {
     pub(crate) own: Option<LockPreference>,
 }
 
+impl Options {
+    /// Whether a write that met no lock goes on with no more ado.
+    #[inline]
+    pub(super) fn ask_no_more(self) -> bool {
+        self.demand == Demand::None && self.fence == Fence::Held
+    }
+}
+
 /// Which requests carry an [`Admission`](super::Admission).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Fence {

@@ -50,6 +50,7 @@ mod held;
 mod inner;
 mod layer;
 mod service;
+mod slow;
 
 #[cfg(any(feature = "webdav", feature = "batch"))]
 #[cfg_attr(docsrs, doc(cfg(any(feature = "webdav", feature = "batch"))))]

@@ -2,6 +2,7 @@
 
 use std::{
     fmt, mem,
+    pin::Pin,
     task::{Context, Poll},
 };
 
@@ -10,15 +11,16 @@ use tower_service::Service;
 
 use super::{
     after::{After, prepare},
-    future::ResponseFuture,
+    future::{Guard, Lease, ResponseFuture},
     held::{Held, Place},
-    layer::{Fence, LockLayer, Options},
+    layer::{LockLayer, Options},
+    slow::Slow,
 };
 use crate::{
     locks::{Judgement, Locks, PendingVerdict, Refusal},
-    request::RequestView,
+    request::{MethodRules, RequestView},
     respond::{Format, Respond},
-    store::{Admitted, Permit},
+    store::{Admitted, Permit, StoreFuture, Verdict},
 };
 
 /// A service behind locks; made by [`LockLayer`](super::LockLayer). See the [module docs](super).
@@ -74,51 +76,129 @@ where
     }
 
     #[inline]
-    fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
-        if self.locks.is_read(request.method()) {
-            return ResponseFuture::unguarded(self.inner.call(request), &self.responder);
+    fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
+        let sorted = Sorted::new(self.locks.methods(), request);
+        if sorted.surely_reads {
+            return ResponseFuture::free(self.inner.call(sorted.request));
         }
-        // Looked at where it lies: a request is large, and is moved once, into the service.
-        match self.decide(&mut request) {
-            Decision::Go(permit, after) => {
-                let protocol = Format::of_protocol(RequestView::of(&request));
-                let hold = self.options.hold;
-                ResponseFuture::guarded(self.inner.call(request), permit, after, (hold, protocol), &self.responder)
-            }
-            Decision::Stop(refusal) => self.refuse(refusal, request),
-            Decision::Wait(verdict) => self.wait(verdict, request),
-        }
+        // Through a pointer, so that what it does to its request is not taken for something done to this one.
+        let look: fn(&mut Self, Request<ReqBody>) -> Self::Future = Self::look;
+        look(self, sorted.request)
     }
 }
 
-/// What becomes of a write.
-enum Decision {
-    Go(Permit, Option<Box<After>>),
+/// A request that has been looked at.
+///
+/// It is made and taken apart within `call`, and never stands in memory. Where a function both looks at a request that it was given
+/// and passes it on, the compiler copies all of it (256 bytes); here the looking is in a function that gives it back.
+struct Sorted<B> {
+    surely_reads: bool,
+    request: Request<B>,
+}
+
+impl<B> Sorted<B> {
+    #[inline(always)]
+    fn new(methods: &MethodRules, request: Request<B>) -> Self {
+        Self { surely_reads: methods.surely_reads(request.method()), request }
+    }
+}
+
+/// What becomes of a request that may be a write.
+enum Decision<R> {
+    /// It goes on, and there is nothing to guard: it reads, or the store does not register writes.
+    Free,
+    /// It goes on, and ends with the answer.
+    Go(Guard<R>),
+    /// It goes on, and something is to be done once it has been answered.
+    Then(Guard<R>, Box<After>),
     Stop(Refusal),
     Wait(PendingVerdict),
 }
 
 impl<S, R> LockService<S, R> {
-    /// Apart from `call`, and never part of it: a read would have to make room for all that this moves about.
+    // The service is called here, where its future is to stay, and not in a function that would have to hand it on. What such
+    // functions give is small.
+    #[inline]
+    fn look<ReqBody, ResBody>(&mut self, mut request: Request<ReqBody>) -> ResponseFuture<S, ReqBody, R>
+    where
+        S: Service<Request<ReqBody>, Response = Response<ResBody>> + Clone,
+        R: Respond<ReqBody, ResBody> + Clone,
+    {
+        match self.decide(&mut request) {
+            Decision::Free => ResponseFuture::free(self.inner.call(request)),
+            Decision::Go(guard) => ResponseFuture::guarded(self.inner.call(request), guard),
+            decision => ResponseFuture::slow(self.follow(decision, request)),
+        }
+    }
+
     #[inline(never)]
-    fn decide<ReqBody>(&self, request: &mut Request<ReqBody>) -> Decision {
-        match self.locks.judge(RequestView::of(request), self.options.demand) {
+    fn decide<ReqBody>(&self, request: &mut Request<ReqBody>) -> Decision<R>
+    where
+        R: Clone,
+    {
+        let view = RequestView::of(request);
+        let judgement = match self.locks.admit_plain(view) {
             // Most writes: no lock stood in the way, and nothing is told to the service.
-            Judgement::Ready(Ok(Admitted { permit, answered: None })) if self.options.fence == Fence::Held => {
-                Decision::Go(permit, None)
+            Some(StoreFuture::Ready(Ok(Verdict::Admitted(Admitted { permit, answered: None }))))
+                if self.options.ask_no_more() =>
+            {
+                return if permit.id().is_none() { Decision::Free } else { Decision::Go(self.guard(permit, view)) };
             }
+            Some(answer) => self.locks.judge_plain(view, answer, self.options.demand),
+            None if self.locks.is_read(view.method) => return Decision::Free,
+            None => self.locks.judge(view, self.options.demand),
+        };
+        match judgement {
             Judgement::Ready(Ok(admitted)) => {
                 let after = prepare(request, &admitted, &self.locks, self.options, None);
-                Decision::Go(admitted.permit, after)
+                let guard = self.guard(admitted.permit, RequestView::of(request));
+                match after {
+                    None => Decision::Go(guard),
+                    Some(after) => Decision::Then(guard, after),
+                }
             }
             Judgement::Ready(Err(refusal)) => Decision::Stop(refusal),
             Judgement::Pending(verdict) => Decision::Wait(verdict),
         }
     }
 
+    #[inline(always)]
+    fn guard(&self, permit: Permit, request: RequestView<'_>) -> Guard<R>
+    where
+        R: Clone,
+    {
+        let protocol = Format::of_protocol(request);
+        Guard::new(permit, self.options.hold, Lease::Fresh, protocol, self.responder.clone())
+    }
+
     #[cold]
     #[inline(never)]
-    fn refuse<ReqBody, ResBody>(&mut self, mut refusal: Refusal, request: Request<ReqBody>) -> ResponseFuture<S, ReqBody, R>
+    fn follow<ReqBody, ResBody>(&mut self, decision: Decision<R>, request: Request<ReqBody>) -> Pin<Box<Slow<S, ReqBody, R>>>
+    where
+        S: Service<Request<ReqBody>, Response = Response<ResBody>> + Clone,
+        R: Respond<ReqBody, ResBody> + Clone,
+    {
+        let responder = self.responder.clone();
+        Box::pin(match decision {
+            Decision::Free | Decision::Go(_) => unreachable!("such a request goes on"),
+            Decision::Then(guard, after) => Slow::running(self.inner.call(request), guard, after, responder),
+            Decision::Stop(refusal) => self.refuse(refusal, request, responder),
+            Decision::Wait(verdict) => {
+                // The service that was polled ready must be the one that is called; the clone left behind is polled anew before
+                // its first call.
+                let clone = self.inner.clone();
+                let ready = mem::replace(&mut self.inner, clone);
+                Slow::deciding(verdict, request, ready, (self.locks.clone(), self.options), responder)
+            }
+        })
+    }
+
+    fn refuse<ReqBody, ResBody>(
+        &mut self,
+        mut refusal: Refusal,
+        request: Request<ReqBody>,
+        responder: R,
+    ) -> Slow<S, ReqBody, R>
     where
         S: Service<Request<ReqBody>, Response = Response<ResBody>> + Clone,
         R: Respond<ReqBody, ResBody> + Clone,
@@ -127,25 +207,11 @@ impl<S, R> LockService<S, R> {
             // The readiness is given back, whoever keeps this service while the request waits.
             let unready = self.inner.clone();
             self.inner = unready.clone();
-            let held = Held::new(place, &self.locks, refusal, request, unready, self.options);
-            return ResponseFuture::held(held, &self.responder);
+            return Slow::held(Held::new(place, &self.locks, refusal, request, unready, self.options), responder);
         }
         self.locks.answered_with(Some(RequestView::of(&request)), &mut refusal);
-        ResponseFuture::refused(self.responder.respond(&refusal, request), &self.responder)
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn wait<ReqBody, ResBody>(&mut self, verdict: PendingVerdict, request: Request<ReqBody>) -> ResponseFuture<S, ReqBody, R>
-    where
-        S: Service<Request<ReqBody>, Response = Response<ResBody>> + Clone,
-        R: Respond<ReqBody, ResBody> + Clone,
-    {
-        // The service that was polled ready must be the one that is called; the clone left behind is polled anew before
-        // its first call.
-        let clone = self.inner.clone();
-        let ready = mem::replace(&mut self.inner, clone);
-        ResponseFuture::deciding(verdict, request, ready, self.locks.clone(), self.options, &self.responder)
+        let answer = responder.respond(&refusal, request);
+        Slow::answered(answer, responder)
     }
 }
 

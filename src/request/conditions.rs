@@ -480,10 +480,21 @@ enum Field<'r> {
 }
 
 impl<'r> ConditionFields<'r> {
+    /// Whether there are any in `headers`.
+    #[inline]
+    pub(crate) fn are_in(headers: &HeaderMap) -> bool {
+        // To look at each name is quicker than to hash these two, as long as there are as few as most requests have.
+        match headers.len() {
+            0 => false,
+            1..=24 => headers.keys().any(|name| *name == IF_NAME || *name == LOCK_TOKEN_NAME),
+            _ => headers.contains_key(&IF_NAME) || headers.contains_key(&LOCK_TOKEN_NAME),
+        }
+    }
+
     /// Those in `headers`, well-formed or not.
     #[inline]
     pub(crate) fn of(headers: &'r HeaderMap) -> Option<Self> {
-        if headers.is_empty() {
+        if !Self::are_in(headers) {
             return None;
         }
         let fields = Self { conditions: Field::of(headers, &IF_NAME), lock_token: Field::of(headers, &LOCK_TOKEN_NAME) };

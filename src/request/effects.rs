@@ -6,7 +6,7 @@ use http::Method;
 use smallvec::SmallVec;
 
 use super::{Ask, RequestError, RequestView, ResolveTargets, Role, destination::destination_path, resolve::resolve_in};
-use crate::lock::{Effect, Gone, Membership, Reach, ResourceKey, Target};
+use crate::lock::{Effect, Gone, KeyRules, Membership, Reach, ResourceKey, Target};
 
 /// The most resources one write may name; a resolver that names more has the request refused with 400.
 pub const MAX_TARGETS: usize = 1_000;
@@ -205,6 +205,19 @@ pub fn targets<'r>(
         }
         Err(error) => Err(error.into()),
     }
+}
+
+/// What [`targets`] gives for `request`, where it is one resource and the answer is at hand: a method that writes one, a path
+/// that is its own key by `rules`, no namespace.
+#[inline]
+pub(crate) fn plain_target<'r>(request: RequestView<'r>, rules: &KeyRules) -> Option<Target<'r>> {
+    let effect = match *request.method {
+        Method::PUT | Method::PATCH | Method::POST => Effect::Write,
+        Method::DELETE => unlinking(rules),
+        _ => return None,
+    };
+    let key = rules.same(request.uri.path())?;
+    Some(Target { key, effect, membership: Membership::Changed })
 }
 
 #[inline(never)]

@@ -18,7 +18,7 @@ mod view;
 pub(crate) use self::conditions::ConditionFields;
 #[cfg(feature = "webdav")]
 pub(crate) use self::destination::{destination_path, reference_path};
-pub(crate) use self::effects::may_leave_gone;
+pub(crate) use self::effects::{may_leave_gone, plain_target};
 #[cfg(feature = "grpc")]
 pub(crate) use self::grpc_timeout::grpc_timeout;
 pub use self::{

@@ -23,6 +23,7 @@ pub struct RequestView<'a> {
 impl<'a> RequestView<'a> {
     /// The head of `request`.
     #[must_use]
+    #[inline]
     pub fn of<B>(request: &'a Request<B>) -> Self {
         Self {
             method: request.method(),

@@ -38,9 +38,9 @@ impl<ReqBody, ResBody, R: Respond<ReqBody, ResBody>> Respond<ReqBody, ResBody> f
         self.inner.respond_to_none(refusal, format).map(|body| HeldBody::new(body, None))
     }
 
-    fn pass(&self, response: Response<ResBody>, permit: Option<Permit>) -> Response<Self::Body> {
+    fn pass(response: Response<ResBody>, permit: Option<Permit>) -> Response<Self::Body> {
         let protocol = Format::of_answer(response.headers());
-        self.inner.pass(response, None).map(|body| HeldBody { protocol, ..HeldBody::new(body, permit) })
+        R::pass(response, None).map(|body| HeldBody { protocol, ..HeldBody::new(body, permit) })
     }
 }
 

@@ -4,6 +4,7 @@ use std::{
     fmt,
     pin::Pin,
     sync::{Arc, LazyLock},
+    task::Poll,
     time::Duration,
 };
 
@@ -30,7 +31,18 @@ pub trait Respond<ReqBody, ResBody> {
 
     /// The service's own response. `permit` is to live as long as the body, where there is one: only [`UntilBodyEnds`](super::UntilBodyEnds) is
     /// given one.
-    fn pass(&self, response: Response<ResBody>, permit: Option<Permit>) -> Response<Self::Body>;
+    fn pass(response: Response<ResBody>, permit: Option<Permit>) -> Response<Self::Body>;
+
+    /// What polling the service's future gave, passed on: by [`pass`](Self::pass) where it is a response, unless this says
+    /// otherwise. Every read comes through here. Where responses pass as they are, return what is given: a response that is
+    /// taken apart and put together again is moved twice.
+    #[inline]
+    fn pass_polled<E>(
+        polled: Poll<Result<Response<ResBody>, E>>,
+        permit: Option<Permit>,
+    ) -> Poll<Result<Response<Self::Body>, E>> {
+        polled.map_ok(|response| Self::pass(response, permit))
+    }
 }
 
 /// Refusals as section 7 of the design has them: `application/problem+json` (RFC 9457), or what the client prefers of
@@ -59,7 +71,8 @@ impl<ReqBody, ResBody> Respond<ReqBody, ResBody> for Problems {
         render_as(refusal, format)
     }
 
-    fn pass(&self, response: Response<ResBody>, _permit: Option<Permit>) -> Response<Self::Body> {
+    #[inline]
+    fn pass(response: Response<ResBody>, _permit: Option<Permit>) -> Response<Self::Body> {
         response.map(ResponseBody::passed)
     }
 }
@@ -95,8 +108,17 @@ where
         with_refusal((self.0)(refusal, &parts), refusal)
     }
 
-    fn pass(&self, response: Response<ResBody>, _permit: Option<Permit>) -> Response<ResBody> {
+    #[inline]
+    fn pass(response: Response<ResBody>, _permit: Option<Permit>) -> Response<ResBody> {
         response
+    }
+
+    #[inline]
+    fn pass_polled<E>(
+        polled: Poll<Result<Response<ResBody>, E>>,
+        _permit: Option<Permit>,
+    ) -> Poll<Result<Response<ResBody>, E>> {
+        polled
     }
 }
 
@@ -144,7 +166,8 @@ where
         render_as(refusal, format)
     }
 
-    fn pass(&self, response: Response<ResBody>, _permit: Option<Permit>) -> Response<Self::Body> {
+    #[inline]
+    fn pass(response: Response<ResBody>, _permit: Option<Permit>) -> Response<Self::Body> {
         response.map(ResponseBody::passed)
     }
 }
@@ -262,7 +285,7 @@ mod tests {
         convert::Infallible,
         future::Future,
         rc::Rc,
-        task::{Context, Poll, Waker},
+        task::{Context, Waker},
     };
 
     use http_body::Frame;

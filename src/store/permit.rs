@@ -63,6 +63,7 @@ impl Permit {
 
     /// Which write this is; none when it is not registered.
     #[must_use]
+    #[inline]
     pub fn id(&self) -> Option<WriteId> {
         self.registry.as_ref().map(|_| WriteId(self.bits))
     }
@@ -74,12 +75,14 @@ impl Permit {
     }
 
     /// Ready once the write must be stopped, because its lease has lapsed.
+    #[inline]
     pub fn poll_lapsed(&self, cx: &mut Context<'_>) -> Poll<()> {
         self.registry.as_ref().map_or(Poll::Pending, |registry| registry.poll_lapsed(WriteId(self.bits), cx))
     }
 }
 
 impl Drop for Permit {
+    #[inline]
     fn drop(&mut self) {
         if let Some(registry) = self.registry.take() {
             registry.end(WriteId(self.bits));

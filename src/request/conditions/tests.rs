@@ -403,3 +403,21 @@ fn the_only_entity_tag_that_must_match() {
         assert_eq!(sole(value), None, "{value}");
     }
 }
+
+#[test]
+fn conditions_are_found_among_however_many_fields() {
+    for others in [0, 1, 5, 23, 24, 25, 60] {
+        for name in ["if", "If", "LOCK-TOKEN", "Lock-Token"] {
+            let mut headers = HeaderMap::new();
+            for other in 0..others {
+                // Names beside them, and one that comes twice.
+                let name: HeaderName = ["if-match", "ig", "lock-tokem", "x"][other % 4].parse().unwrap();
+                headers.append(name, HeaderValue::from(other));
+                headers.append(HeaderName::try_from(format!("x-{other}")).unwrap(), HeaderValue::from(other));
+            }
+            assert!(!ConditionFields::are_in(&headers), "{others}");
+            headers.append(HeaderName::from_bytes(name.as_bytes()).unwrap(), HeaderValue::from_static("garbage"));
+            assert!(ConditionFields::are_in(&headers), "{others} {name}");
+        }
+    }
+}

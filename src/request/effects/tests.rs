@@ -262,3 +262,44 @@ fn a_method_that_leaves_nothing_gone_need_not_be_asked() {
         assert_eq!(!gone(request.method(), &targets).is_empty(), may_leave_gone(request.method()), "{method}");
     }
 }
+
+#[test]
+fn the_short_way_to_a_target_gives_what_the_long_one_gives() {
+    let rules = [
+        KeyRules::new(),
+        KeyRules::new().exact(),
+        KeyRules::new().fold_case(),
+        KeyRules::new().drop_params(),
+        KeyRules::new().prefix("/api"),
+        KeyRules::new().map_segments(str::to_lowercase),
+    ];
+    let paths = [
+        "/",
+        "/a",
+        "/a/b.c",
+        "/a/",
+        "//a",
+        "/A;v=1/b",
+        "/a/.b",
+        "/a/../b",
+        "/%61",
+        "/a%2Fb",
+        "*",
+        "/tenants/acme/docs/4711",
+    ];
+    let mut short = 0;
+    for rules in &rules {
+        for path in paths {
+            for method in ["PUT", "PATCH", "POST", "DELETE", "MKCOL", "PROPPATCH", "COPY", "MOVE", "BREW", "GET"] {
+                let request =
+                    Request::builder().method(method).uri(path).header("Destination", DESTINATION).body(()).unwrap();
+                let Some(target) = plain_target(RequestView::of(&request), rules) else { continue };
+                short += 1;
+                let targets = read(&request, rules).unwrap();
+                assert_eq!(*targets, [target], "{method} {path}");
+                assert_eq!(targets.of_target().len(), 1);
+            }
+        }
+    }
+    assert!(short > 60, "{short}");
+}
