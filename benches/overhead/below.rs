@@ -6,7 +6,7 @@ use dashmap::DashMap;
 use dav_server::{davpath::DavPath, ls::DavLockSystem, memls::MemLs};
 use tower_lock::{
     LockToken, Owner,
-    lock::{Claim, Depth, HolderProof, LockId, LockKind, LockParts, LockScope, Principal, ResourceKey, Target},
+    lock::{Claim, Depth, HolderProof, LockId, LockKind, LockParts, LockScope, ResourceKey, Target},
     request::Conditions,
     store::{Acquire, Acquired, Authority, LockStore, NewLock, Release, Released, Which, Write as Asked},
 };
@@ -202,23 +202,23 @@ pub fn admit(store: Arc<dyn LockStore>, paths: Arc<[String]>) -> impl FnMut(usiz
 }
 
 /// A lock on `path` comes and goes; id and token are made for it.
-pub fn acquire_and_release(store: &dyn LockStore, path: String, principal: Option<&Principal>) -> bool {
-    let lock = [new_lock(path, principal.cloned())];
-    let granted = now(store.acquire(&Acquire::new(&lock, principal)));
-    let authority = Authority::Holder { principal, proof: &HolderProof::TokenAndPrincipal };
+fn acquire_and_release(store: &dyn LockStore, path: String) -> bool {
+    let lock = [new_lock(path, Owner::default())];
+    let granted = now(store.acquire(&Acquire::new(&lock, None)));
+    let authority = Authority::Holder { principal: None, proof: &HolderProof::TokenAndPrincipal };
     let released = now(store.release(&Release::new(Which::Token(&lock[0].token), authority)));
     matches!(granted, Ok(Acquired::Granted(_))) && matches!(released, Ok(Released::Released(_)))
 }
 
-pub fn new_lock(path: String, principal: Option<Principal>) -> NewLock {
+pub fn new_lock(path: String, owner: Owner) -> NewLock {
     let parts = LockParts {
         id: LockId::random(),
         root: ResourceKey::from_canonical(path),
         scope: LockScope::Exclusive,
         depth: Depth::Infinity,
         kind: LockKind::User,
-        principal,
-        owner: Owner::default(),
+        principal: None,
+        owner,
         reason: None,
         client_ref: None,
         claim: Claim::Made,
@@ -228,7 +228,7 @@ pub fn new_lock(path: String, principal: Option<Principal>) -> NewLock {
 
 /// Locks on documents of collections that have ten come and go.
 pub fn pair(store: Arc<dyn LockStore>) -> impl Fn(usize) -> bool + Send + Sync {
-    move |number| acquire_and_release(&*store, spread(FRESH + 10 * number), None)
+    move |number| acquire_and_release(&*store, spread(FRESH + 10 * number))
 }
 
 pub fn memls_pair(memls: Box<MemLs>) -> impl Fn(usize) -> bool + Send + Sync {

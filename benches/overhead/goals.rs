@@ -117,7 +117,7 @@ pub fn table(bench: &Bench, layers: &Layers, below: &Below, tails: &[Tail], memo
     let memls = [
         looked(format!("acquire and release, {most} locks"), below.pair, below.memls_pair, 0.4, Some(0.25)),
         Goal {
-            name: format!("memory a lock, {} locks", grouped(memory.locks)),
+            name: format!("memory a lock with its owner, {} locks", grouped(memory.locks)),
             ns: None,
             value: bytes(memory.ours) / bytes(memory.memls),
             bound: Bound::AtMost,
