@@ -83,7 +83,7 @@ impl Order {
             return;
         }
         // The branches on the way, and to which side it went.
-        let mut way: SmallVec<[(u32, usize); 40]> = SmallVec::new();
+        let mut way: SmallVec<[(u32, usize); 36]> = SmallVec::new();
         let mut link = self.root;
         while link & ENTRY == 0 {
             let branch = self.branch(link);
