@@ -23,7 +23,7 @@ use std::{
 use smallvec::SmallVec;
 
 use super::{
-    prefix::{Prefix, Seed},
+    prefix::{Cut, Prefix, Seed},
     sync::{AtomicU32, AtomicU64, fence},
     tags::{Entries, Tags},
 };
@@ -123,10 +123,17 @@ impl Filter {
         if targets.iter().any(|target| self.touched(tags, depths, target)) { Glance::Look } else { Glance::Clear }
     }
 
-    /// Whether any lock may be rooted at the end of `prefix`.
-    pub(super) fn may_cover(&self, prefix: &Prefix) -> bool {
-        let depths = self.depths.load(Ordering::Acquire);
-        depths & bit(prefix.depth) != 0 && self.tags().is_none_or(|tags| tags.may_have(prefix.hash))
+    /// The prefixes of `key` at which any lock may be rooted, outermost first; then the last of all, which is the path itself.
+    pub(super) fn covering(&self, key: &ResourceKey<'_>) -> (SmallVec<[Prefix; 4]>, Prefix) {
+        let (depths, tags) = (self.depths.load(Ordering::Acquire), self.tags());
+        let mut found = SmallVec::new();
+        let whole = self.seed.each_above(key, |cut| {
+            found.extend(rooted(depths, tags, &cut));
+            ControlFlow::<Infallible>::Continue(())
+        });
+        let ControlFlow::Continue(whole) = whole;
+        found.extend(rooted(depths, tags, &whole));
+        (found, whole.prefix())
     }
 
     /// Whether any lock may be rooted strictly below the path whose last prefix is `whole`.
@@ -227,6 +234,16 @@ impl std::fmt::Debug for Filter {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Filter").field("level", &self.level).finish_non_exhaustive()
     }
+}
+
+/// The prefix that ends at `cut`, if any lock may be rooted there.
+#[inline(always)]
+fn rooted(depths: u64, tags: Option<&Tags>, cut: &Cut) -> Option<Prefix> {
+    if depths & bit(cut.depth) == 0 {
+        return None;
+    }
+    let prefix = cut.prefix();
+    tags.is_none_or(|tags| tags.may_have(prefix.hash)).then_some(prefix)
 }
 
 /// What a lock on `root` enters: "something below" for each of its ancestors, and its root, last.

@@ -62,7 +62,8 @@ impl Cut {
         fold(self.sum ^ (self.end as u64).wrapping_mul(MIX), self.part ^ self.key)
     }
 
-    fn prefix(&self) -> Prefix {
+    #[inline]
+    pub(super) fn prefix(&self) -> Prefix {
         Prefix { depth: self.depth, hash: self.hash(), end: self.end }
     }
 }

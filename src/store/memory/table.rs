@@ -391,13 +391,9 @@ impl Table {
     }
 
     /// The nodes rooted at `key` or above it, outermost first, and the last of its prefixes, which is all of it.
-    fn above_and_whole<'t>(&'t self, filter: &Filter, key: &ResourceKey<'_>) -> (SmallVec<[&'t Node; 4]>, Option<Prefix>) {
-        let (mut found, mut whole) = (SmallVec::new(), None);
-        for prefix in filter.seed.prefixes(key) {
-            whole = Some(prefix);
-            if !filter.may_cover(&prefix) {
-                continue;
-            }
+    fn above_and_whole<'t>(&'t self, filter: &Filter, key: &ResourceKey<'_>) -> (SmallVec<[&'t Node; 4]>, Prefix) {
+        let (mut found, (prefixes, whole)) = (SmallVec::new(), filter.covering(key));
+        for prefix in prefixes {
             let here = self.by_hash.candidates(prefix.hash).filter_map(|node| self.nodes.get(node));
             // A hash names nothing for certain; the path does.
             found.extend(here.filter(|node| {
@@ -458,7 +454,7 @@ impl Table {
                 }
             }
         }
-        let reaches_below = coming.depth == Depth::Infinity && whole.is_none_or(|whole| filter.may_have_below(&whole));
+        let reaches_below = coming.depth == Depth::Infinity && filter.may_have_below(&whole);
         let root = &coming.root;
         let below = matters.iter().filter(move |_| reaches_below).map(|scope| self.below_of(root, *scope, None));
         let below: SmallVec<[_; 2]> = below.collect();
