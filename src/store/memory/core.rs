@@ -110,7 +110,7 @@ impl Core {
 
     fn step<T>(&self, notes: Option<Notes>, step: impl FnOnce(&mut Edit<'_>) -> T) -> (T, Ticket) {
         let mut table = self.table.write();
-        let changing = Changing::start(&self.filter);
+        let changing = Changing(&self.filter);
         let now = self.now();
         let mut edit = Edit { core: self, table: &mut table, now, notes };
         let done = step(&mut edit);
@@ -141,15 +141,8 @@ impl Drop for Core {
     }
 }
 
-/// Marks the filter as changing, and as changed also where a step panics.
+/// Ends what a step does to the filter, also where the step panics.
 struct Changing<'c>(&'c Filter);
-
-impl<'c> Changing<'c> {
-    fn start(filter: &'c Filter) -> Self {
-        filter.changing();
-        Self(filter)
-    }
-}
 
 impl Drop for Changing<'_> {
     fn drop(&mut self) {

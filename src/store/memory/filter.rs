@@ -11,11 +11,12 @@
 //! scans the registrations. A fence on either side makes one of them see the other: if the scan missed the registration,
 //! everything entered before is visible to the look. Else the scan sees the write and waits for it. So a look may miss only
 //! what an acquire enters while the write is registered already, and each of those waits. The same holds for a reader that
-//! still looks at an older level. In a check-only store nobody waits, so there a look counts only if nothing was changed
-//! meanwhile ([`Filter::glance`]).
+//! still looks at an older level. In a check-only store nobody waits, so there a look counts only if no lock was taken
+//! out meanwhile ([`Filter::glance`]).
 
 use std::{
     convert::Infallible,
+    hint,
     ops::ControlFlow,
     sync::{OnceLock, atomic::Ordering},
 };
@@ -36,6 +37,9 @@ const LEVELS: u32 = 22;
 /// The last bit of the mask stands for this depth and all below.
 const DEEPEST: usize = 63;
 
+/// How often a look is tried that changes get in the way of. One try, where every order of the threads is tried.
+const PATIENCE: usize = if cfg!(all(tower_lock_loom, test)) { 1 } else { 256 };
+
 /// Whether a look at the filter settles the matter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Glance {
@@ -55,7 +59,7 @@ pub(super) struct Filter {
     /// Which level readers use.
     level: AtomicU32,
     levels: [OnceLock<Tags>; LEVELS as usize],
-    /// Odd while a change is under way.
+    /// Odd from where a step takes out a lock until it ends.
     changes: AtomicU64,
 }
 
@@ -101,20 +105,26 @@ impl Filter {
         }
     }
 
-    /// The same for a write that nobody waits for: what it saw counts only if nothing changed while it looked, so that
+    /// The same for a write that nobody waits for: what it saw counts only if nothing went while it looked, so that
     /// one lock taking the place of another is never seen half done.
     #[inline]
     pub(super) fn glance(&self, targets: &[Target<'_>]) -> Glance {
         if self.depths.load(Ordering::Acquire) == 0 {
             return Glance::Clear;
         }
-        let before = self.changes.load(Ordering::Acquire);
-        if before % 2 == 1 {
-            return Glance::Look;
+        for _ in 0..PATIENCE {
+            let before = self.changes.load(Ordering::Acquire);
+            if before.is_multiple_of(2) {
+                let seen = self.look(targets);
+                fence(Ordering::Acquire);
+                if self.changes.load(Ordering::Relaxed) == before {
+                    return seen;
+                }
+            }
+            // A change is over in a few microseconds. To be put to sleep by the table's lock, and woken, takes ten times that.
+            hint::spin_loop();
         }
-        let seen = self.look(targets);
-        fence(Ordering::Acquire);
-        if self.changes.load(Ordering::Relaxed) == before { seen } else { Glance::Look }
+        Glance::Look
     }
 
     #[inline(never)]
@@ -171,21 +181,27 @@ impl Filter {
         FIRST << self.level.load(Ordering::Relaxed)
     }
 
-    /// Says that a change of several steps starts; every one is ended by [`Filter::changed`].
-    pub(super) fn changing(&self) {
+    /// Says that from here on what is seen may be half of a step. A step that only enters locks never does: who misses some
+    /// of them has looked before the step. Who misses one that goes may have missed as well what was entered in its place.
+    fn changing(&self) {
         let before = self.changes.load(Ordering::Relaxed);
-        self.changes.store(before.wrapping_add(1), Ordering::Relaxed);
-        // What follows must not be seen before the number is odd.
-        fence(Ordering::Release);
+        if before.is_multiple_of(2) {
+            self.changes.store(before.wrapping_add(1), Ordering::Relaxed);
+            // What follows must not be seen before the number is odd.
+            fence(Ordering::Release);
+        }
     }
 
+    /// Ends a step: every one that enters locks or takes some out.
     pub(super) fn changed(&self) {
         let remaining = self.remaining.load(Ordering::Relaxed);
         if self.depths.load(Ordering::Relaxed) != remaining {
             self.depths.store(remaining, Ordering::Release);
         }
         let before = self.changes.load(Ordering::Relaxed);
-        self.changes.store(before.wrapping_add(1), Ordering::Release);
+        if !before.is_multiple_of(2) {
+            self.changes.store(before.wrapping_add(1), Ordering::Release);
+        }
     }
 
     /// Enters a lock.
@@ -220,6 +236,7 @@ impl Filter {
     pub(super) fn remove(&self, tally: &mut Tally, root: &ResourceKey<'_>) {
         let Some(tags) = self.tags() else { return };
         let hashes = entries_of(&self.seed, root);
+        self.changing();
         hashes.iter().for_each(|hash| tally.entries.take(tags, *hash));
         let depth = (hashes.len() - 1).min(DEEPEST);
         tally.by_depth[depth] -= 1;

@@ -35,7 +35,6 @@ pub(super) fn start(opened: Opened, settings: Settings) -> Result<(Arc<Core>, Wr
     {
         let filter = &core.filter;
         let table = core.table.get_mut();
-        filter.changing();
         table.graveyard.keep_count();
         for grave in graves {
             let at = grave.buried_at;
