@@ -264,12 +264,18 @@ fn depths_beyond_the_mask_share_its_last_bit() {
 }
 
 #[test]
-fn a_glance_during_a_change_settles_nothing() {
+fn a_glance_settles_nothing_from_where_a_lock_goes_until_the_step_ends() {
     let mut model = Model::new();
     model.insert(key("/a"));
     let free = [Target::write(key("/b"))];
+    // Whoever misses what a step enters has looked before it.
+    model.filter.insert(&mut model.tally, &key("/c"));
     assert_eq!(model.filter.glance(&free), Glance::Clear);
+    model.filter.remove(&mut model.tally, &key("/c"));
+    assert_eq!(model.filter.glance(&free), Glance::Look);
+    model.filter.insert(&mut model.tally, &key("/c"));
     assert_eq!(model.filter.glance(&free), Glance::Look);
     model.filter.changed();
     assert_eq!(model.filter.glance(&free), Glance::Clear);
+    assert_eq!(model.filter.glance(&[Target::write(key("/c"))]), Glance::Look);
 }
