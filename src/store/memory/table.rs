@@ -510,3 +510,6 @@ fn path_of(nodes: &Slab<Node>, node: u32) -> &str {
 fn index(at: usize) -> u32 {
     u32::try_from(at).expect("no more than there are slots")
 }
+
+#[cfg(test)]
+mod tests;
