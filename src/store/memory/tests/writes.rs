@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     lock::{Gone, Reach},
-    store::LockEvent,
+    store::{LockEvent, memory::filter::Glance},
 };
 
 #[test]
@@ -193,4 +193,30 @@ fn watchers_are_bounded_and_end_with_the_store() {
     let mut last = watches.pop().unwrap();
     assert!(matches!(poll(&mut last), std::task::Poll::Ready(Some(Ok(LockEvent::Synced)))));
     assert!(matches!(poll(&mut last), std::task::Poll::Ready(None)));
+}
+
+#[test]
+fn a_step_that_panics_leaves_the_filter_settled() {
+    let hand = ManualClock::new();
+    let store = MemoryStore::builder().clock(hand.clock()).check_only().build();
+    let bench = Bench { store, hand };
+    let lock = exclusive("/a", "alice");
+    bench.acquire(&lock);
+    let core = &bench.store.core;
+    let slot = core.table.read().by_token(&core.key.digest(&lock.token)).unwrap();
+    // What a caller's own function may do in the middle of one; here after the only lock of all is gone.
+    let step = || {
+        core.in_memory(|edit| {
+            edit.withdraw(slot);
+            assert!(edit.table.by_id(lock.parts.id).is_some(), "as a proof may");
+        })
+    };
+    assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(step)).is_err());
+    let glance = |path: &str| core.filter.glance(&[Target::write(key(path))]);
+    assert_eq!(glance("/a"), Glance::Clear);
+    bench.acquire(&exclusive("/b", "alice"));
+    assert_eq!((glance("/b"), glance("/c")), (Glance::Look, Glance::Clear));
+    // A step under way is still told from one that is over.
+    core.in_memory(|_| assert_eq!(glance("/c"), Glance::Look));
+    bench.refused(&[Target::write(key("/b/c"))], &[], "bob");
 }
