@@ -266,3 +266,22 @@ fn quotas_count_what_lives_and_what_is_coming() {
     bench.hand.advance(MINUTE);
     assert!(matches!(asked("/4", "ann", quota).0, Acquired::Granted(_)), "ended locks use up nothing");
 }
+
+#[test]
+fn a_lock_that_its_last_write_held_beyond_its_time_uses_up_no_quota_afterwards() {
+    let bench = Bench::new();
+    let lock = exclusive("/a", "ann");
+    bench.living(&lock, lifetime(MINUTE, HOUR));
+    let write = bench.put("/a", &[&lock.token], "ann").admitted();
+    bench.hand.advance(2 * MINUTE);
+    let asked = || {
+        let (locks, principal) = ([exclusive("/b", "ann")], who("ann"));
+        let quota = Quota { principal: 1, store: 10 };
+        at_once(bench.store.acquire(&Acquire::new(&locks, Some(&principal)).within_quota(quota)))
+    };
+    assert!(matches!(asked(), Acquired::OverQuota(QuotaExceeded::Principal)), "it lives as long as the write");
+    drop(write);
+    // It was looked at while it was held, so in the queue its turn has not come again.
+    assert!(matches!(asked(), Acquired::Granted(_)));
+    assert!(bench.store.core.table.read().overdue.is_empty(), "nobody remembers it there");
+}

@@ -209,7 +209,7 @@ fn a_step_that_panics_leaves_the_filter_settled() {
         core.in_memory(|edit| {
             edit.withdraw(slot);
             assert!(edit.table.by_id(lock.parts.id).is_some(), "as a proof may");
-        })
+        });
     };
     assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(step)).is_err());
     let glance = |path: &str| core.filter.glance(&[Target::write(key(path))]);
@@ -219,4 +219,13 @@ fn a_step_that_panics_leaves_the_filter_settled() {
     // A step under way is still told from one that is over.
     core.in_memory(|_| assert_eq!(glance("/c"), Glance::Look));
     bench.refused(&[Target::write(key("/b/c"))], &[], "bob");
+}
+
+#[test]
+fn a_write_that_meets_no_lock_carries_the_number_of_the_latest_grant() {
+    let bench = Bench::new();
+    for path in ["/a", "/c"] {
+        let granted = bench.acquire(&exclusive(path, "alice"));
+        assert_eq!(bench.admitted("/b").permit.generation(), granted.generation());
+    }
 }
