@@ -85,7 +85,6 @@ impl Model {
             pins: Arc::<Pins>::default(),
             place: Place::default(),
         };
-        self.filter.changing();
         let slot = self.table.link(&self.filter, record);
         self.filter.changed();
         self.all.push(Linked { slot, parts, digest, at: None });
@@ -93,7 +92,6 @@ impl Model {
 
     fn unlink(&mut self, at: usize) {
         let gone = self.all.swap_remove(at);
-        self.filter.changing();
         let record = self.table.unlink(&self.filter, gone.slot).expect("it is there");
         self.filter.changed();
         assert_eq!((record.parts.id, record.digest), (gone.parts.id, gone.digest));
