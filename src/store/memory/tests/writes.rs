@@ -217,7 +217,15 @@ fn a_step_that_panics_leaves_the_filter_settled() {
     bench.acquire(&exclusive("/b", "alice"));
     assert_eq!((glance("/b"), glance("/c")), (Glance::Look, Glance::Clear));
     // A step under way is still told from one that is over.
-    core.in_memory(|_| assert_eq!(glance("/c"), Glance::Look));
+    let other = exclusive("/d", "alice");
+    bench.acquire(&other);
+    let slot = core.table.read().by_token(&core.key.digest(&other.token)).unwrap();
+    core.in_memory(|edit| {
+        assert_eq!(glance("/c"), Glance::Clear);
+        edit.withdraw(slot);
+        assert_eq!(glance("/c"), Glance::Look);
+    });
+    assert_eq!(glance("/c"), Glance::Clear);
     bench.refused(&[Target::write(key("/b/c"))], &[], "bob");
 }
 
