@@ -5,10 +5,11 @@
 //! the rounds, of a difference or a ratio within one round. Requests are built outside of the timing.
 //!
 //! To measure a service of your own, copy this folder beside a bench of yours; `benches/own_service.rs` shows the few lines.
-//! It needs `http`, `tower` and `pin-project-lite`, nothing of what it measures.
+//! It needs `http`, `tower`, `pin-project-lite` and, on Linux, `rustix` (feature `thread`), nothing of what it measures.
 #![allow(dead_code, unreachable_pub, missing_docs, unused_imports, reason = "every bench uses a part of it")]
 
 mod nothing;
+mod processor;
 mod report;
 
 pub use self::{nothing::DoNothingLayer, report::grouped};
@@ -256,12 +257,14 @@ impl Case {
             [worker] => pass(worker),
             workers => {
                 let threads = workers.len() as f64;
-                // This thread is one of them: the others go where there is a processor.
-                let (here, others) = workers.split_first_mut().expect("a case has a worker");
+                let pass = |(number, worker)| {
+                    let _here = processor::hold(number);
+                    pass(worker)
+                };
                 let sum: f64 = thread::scope(|scope| {
-                    let passes: Vec<_> = others.iter_mut().map(|worker| scope.spawn(|| pass(worker))).collect();
-                    let here = pass(here);
-                    passes.into_iter().fold(here, |sum, pass| sum + pass.join().expect("a worker does not panic"))
+                    let passes: Vec<_> =
+                        workers.iter_mut().enumerate().map(|worker| scope.spawn(move || pass(worker))).collect();
+                    passes.into_iter().map(|pass| pass.join().expect("a worker does not panic")).sum()
                 });
                 sum / threads
             }
