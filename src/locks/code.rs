@@ -10,7 +10,7 @@ use http::StatusCode;
 pub enum RefusalCode {
     /// 423: a lock that the caller does not answer for is in the way.
     Locked,
-    /// 423: the same, and one of those is a [`LockKind::Freeze`], for which nobody answers.
+    /// 423: the same, and one of those is a [`LockKind::Freeze`](crate::LockKind::Freeze), for which nobody answers.
     Frozen,
     /// 412: a condition is false; a lock that the caller believes in is gone.
     LockLost,
