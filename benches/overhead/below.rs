@@ -40,6 +40,7 @@ pub struct Below {
     pub memls_pair: Id,
     hub_pair: Id,
     few: [Id; 2],
+    making: Id,
     /// Name, one thread, two threads.
     threads: Vec<(&'static str, Id, Id)>,
 }
@@ -86,6 +87,10 @@ impl Below {
         };
         let few = pairs(&spreads[0]);
         let many = pairs(&spreads[1]);
+        let making = bench.function("in each of ours, making path, id and token", |number| {
+            let lock = std::hint::black_box(new_lock(spread(FRESH + 10 * number), Owner::default()));
+            lock.parts.root.path().len() == 44
+        });
         let hub = thousand.guarded.clone();
         let hub_pair = bench.function("Locks::acquire and release, 1,000 other locks", move |number| {
             let token = hub.lock(spread(FRESH + number));
@@ -107,6 +112,7 @@ impl Below {
             memls_pair: many[1],
             hub_pair,
             few,
+            making,
             threads,
         }
     }
@@ -131,7 +137,7 @@ impl Below {
 
     /// The cases that are no row of the matrix.
     pub fn single(&self) -> Vec<Id> {
-        let pairs = [self.few[0], self.few[1], self.pair, self.memls_pair, self.hub_pair];
+        let pairs = [self.few[0], self.few[1], self.pair, self.memls_pair, self.making, self.hub_pair];
         pairs.into_iter().chain(self.threads.iter().map(|(_, _, two)| *two)).collect()
     }
 
