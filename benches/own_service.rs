@@ -25,7 +25,6 @@ fn save(number: usize) -> Request {
 fn main() {
     // For services that need a runtime: its threads go on working while this one waits.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
-    let _inside = runtime.enter();
     let locks = Locks::builder(MemoryStore::new()).build();
     for number in 0..100 {
         let request = LockRequest::exclusive(format!("/docs/locked-{number}"));
@@ -34,6 +33,11 @@ fn main() {
     let layered = application().layer(LockLayer::new(locks));
 
     let mut bench = Bench::from_args(100);
+    let (_inside, handle) = (runtime.enter(), runtime.handle().clone());
+    bench.around(move |work| {
+        let _inside = handle.enter();
+        work();
+    });
     let bare = bench.service("PUT, the service alone", &application(), save, StatusCode::OK);
     let unlocked = bench.service("PUT, behind LockLayer", &layered, save, StatusCode::OK);
     let locked = |_| Request::builder().method("PUT").uri("/docs/locked-7").body(Body::empty()).expect("a request");

@@ -46,7 +46,11 @@ const PASSES: usize = 2;
 pub struct Bench {
     cases: Vec<Case>,
     rounds: usize,
+    around: Around,
 }
+
+/// What the threads that call do around it: nothing, or whatever [`Bench::around`] was given.
+type Around = Box<dyn Fn(&mut dyn FnMut()) + Sync>;
 
 /// Names a case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,7 +98,12 @@ impl Bench {
         let measuring = std::env::args().any(|argument| argument == "--bench");
         let asked = std::env::args().skip(1).find_map(|argument| argument.parse().ok());
         let rounds = asked.unwrap_or(rounds).max(1);
-        Self { cases: Vec::new(), rounds: if measuring { rounds } else { 0 } }
+        Self { cases: Vec::new(), rounds: if measuring { rounds } else { 0 }, around: Box::new(|work| work()) }
+    }
+
+    /// Has every thread do its calls inside of `around`, which enters a runtime, say, and calls what it is given.
+    pub fn around(&mut self, around: impl Fn(&mut dyn FnMut()) + Sync + 'static) {
+        self.around = Box::new(around);
     }
 
     /// For how many rounds.
@@ -176,21 +185,21 @@ impl Bench {
     pub fn run(&mut self) {
         if !self.measuring() {
             for case in &mut self.cases {
-                case.pass(16);
+                case.pass(16, &self.around);
             }
             return;
         }
         // The first round warms up, and finds out how many different calls fit into a turn.
         for case in &mut self.cases {
-            let spent = case.pass(BATCH);
+            let spent = case.pass(BATCH, &self.around);
             let fit = PASS.as_nanos() as f64 / spent.max(1.0);
             case.calls = (fit as usize).clamp(64, CALLS);
         }
         let start = Instant::now();
         for round in 1..=self.rounds {
             for case in &mut self.cases {
-                let first = case.pass(case.calls);
-                let spent = (0..PASSES).map(|_| case.pass(case.calls)).sum::<f64>() / PASSES as f64;
+                let first = case.pass(case.calls, &self.around);
+                let spent = (0..PASSES).map(|_| case.pass(case.calls, &self.around)).sum::<f64>() / PASSES as f64;
                 case.first.push(first);
                 case.spent.push(spent);
             }
@@ -243,7 +252,7 @@ impl Bench {
 
 impl Case {
     /// One pass over that many calls; the nanoseconds of one.
-    fn pass(&mut self, calls: usize) -> f64 {
+    fn pass(&mut self, calls: usize, around: &Around) -> f64 {
         let gate = Gate::for_threads(self.workers.len());
         let pass = |worker: &mut Box<dyn Worker>| {
             let mut spent = Duration::ZERO;
@@ -255,9 +264,11 @@ impl Case {
         };
         // A single one has a thread too, so that it differs from two in nothing else.
         let threads = self.workers.len() as f64;
-        let pass = |(number, worker)| {
+        let pass = |(number, worker): (usize, &mut Box<dyn Worker>)| {
             let _here = processor::hold(number);
-            pass(worker)
+            let mut spent = f64::NAN;
+            around(&mut || spent = pass(&mut *worker));
+            spent
         };
         let sum: f64 = thread::scope(|scope| {
             let passes: Vec<_> =
