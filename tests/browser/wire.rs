@@ -103,8 +103,10 @@ fn carry(mut from: TcpStream, mut to: TcpStream, is_cut: &AtomicBool) {
     let mut some = [0; 16 * 1024];
     let mut lost = false;
     loop {
+        let read = from.read(&mut some);
+        // Asked once something has arrived: half a request that slips through would be a write that never ends.
         lost |= is_cut.load(Ordering::SeqCst);
-        match from.read(&mut some) {
+        match read {
             Ok(0) => break,
             // A stream with a hole in it is of no use to anybody.
             Ok(_) if lost => {}
