@@ -98,10 +98,14 @@ impl Locks {
 
     /// Decides about a write and registers it. Refusals come in the order 400, 503, 428, 412, 423.
     pub fn judge(&self, request: RequestView<'_>, demand: Demand) -> Judgement {
-        if self.policy().namespace.is_none() {
-            return self.judge_in(request, None, demand);
+        let policy = self.policy();
+        if policy.namespace.is_some() {
+            return self.judge_in_its_namespace(request, demand);
         }
-        self.judge_in_its_namespace(request, demand)
+        match policy.rules.as_ref().and_then(|rules| plain_target(request, rules)) {
+            Some(target) => self.judge_on(request, slice::from_ref(&target), Some(&target.key), None, demand),
+            None => self.judge_in(request, None, demand),
+        }
     }
 
     #[inline(never)]
@@ -115,28 +119,38 @@ impl Locks {
         }
     }
 
-    // What is computed is looked at where it lies rather than moved out of its result, and what most writes have no use for is
-    // apart.
-    #[inline(always)]
+    #[inline(never)]
     fn judge_in<'r>(&self, request: RequestView<'r>, namespace: Option<&Cow<'r, str>>, demand: Demand) -> Judgement {
-        let policy = self.policy();
-        let targets = targets(request, &*policy.resolver, namespace);
-        let targets = match targets {
-            Ok(ref targets) => targets,
+        let targets = match targets(request, &*self.policy().resolver, namespace) {
+            Ok(targets) => targets,
             Err(error) => return self.malformed(error.into()),
         };
         if targets.is_empty() {
             // The resolver says that this request changes nothing that can be locked.
             return Judgement::Ready(Ok(Admitted { permit: Permit::unguarded(0), answered: None }));
         }
+        // What the request target means is known by now.
+        let target = match targets.of_target() {
+            [target] => Some(&target.key),
+            _ => None,
+        };
+        self.judge_on(request, &targets, target, namespace, demand)
+    }
+
+    /// Decides about a write of `targets`, one at least, where the request target means `target` alone, if that is known.
+    #[inline]
+    fn judge_on<'r>(
+        &self,
+        request: RequestView<'r>,
+        targets: &[Target<'r>],
+        target: Option<&ResourceKey<'r>>,
+        namespace: Option<&Cow<'r, str>>,
+        demand: Demand,
+    ) -> Judgement {
+        let policy = self.policy();
         let fields = ConditionFields::of(request.headers);
         let mut read = None;
         if fields.is_some() || policy.token.is_some() {
-            // What the request target means is known by now.
-            let target = match targets.of_target() {
-                [target] => Some(&target.key),
-                _ => None,
-            };
             let conditions = read.insert(Conditions::NONE);
             let asked = (&*policy.resolver, namespace, target);
             if let Err(error) = self.read_conditions(conditions, fields.as_ref(), request, asked) {

@@ -6,7 +6,7 @@ mod parse;
 
 use std::{borrow::Cow, fmt, sync::Arc};
 
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 use self::{
     few::Few,
@@ -24,6 +24,9 @@ pub const MAX_TOKENS: usize = 64;
 
 /// The most conditions an `If` header may have, in all its lists.
 pub const MAX_CONDITIONS: usize = 256;
+
+/// Header fields of which each is looked at for its name, rather than that looked up.
+const FEW: usize = 24;
 
 const IF: &str = "If";
 const LOCK_TOKEN: &str = "Lock-Token";
@@ -172,6 +175,11 @@ impl<'r> Conditions<'r> {
         if let Some(token) = sole_token(header) {
             let condition = Condition::State(Expected::Match, StateToken::Lock(token));
             self.lists = Few::One(List { tag: None, resources: resources_of(None)?, conditions: Few::One(condition) });
+            if self.tokens().is_empty() {
+                // As always, but where somebody submitted one before.
+                self.tokens = Few::One(token);
+                return Ok(());
+            }
             return self.submit(token);
         }
         let mut coming = None;
@@ -314,6 +322,40 @@ impl<'r> Conditions<'r> {
         let list = List { tag: None, resources: Resources::One(resource), conditions: Few::One(state) };
         Self { lists: Few::One(list), tokens: Few::One(token), lock_token: None }
     }
+}
+
+impl<'r> Conditions<'r> {
+    /// The one token that all of them are about, where they say no more than most that say anything: that it is the lock's on
+    /// some resource (`If: (<…>)`), that it is one of the writer's (`Lock-Token`), or both; and what the resource is, where one
+    /// is named.
+    #[inline]
+    pub(crate) fn sole(&self) -> Option<Sole<'_, 'r>> {
+        let Few::One(token) = &self.tokens else { return None };
+        let resource = match &self.lists {
+            Few::Many(lists) if lists.is_empty() => None,
+            Few::One(List { resources: Resources::One(resource), conditions: Few::One(condition), .. })
+                if *condition == Condition::State(Expected::Match, StateToken::Lock(*token)) =>
+            {
+                Some(resource)
+            }
+            _ => return None,
+        };
+        let demanded = match &self.lock_token {
+            None => false,
+            Some(StateToken::Lock(demanded)) if demanded == token => true,
+            Some(_) => return None,
+        };
+        Some(Sole { resource, demanded })
+    }
+}
+
+/// Conditions about one token.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sole<'c, 'r> {
+    /// What its lock is to cover, if anything.
+    pub(crate) resource: Option<&'c ResourceKey<'r>>,
+    /// Whether it is to be the writer's, and to cover something that is written.
+    pub(crate) demanded: bool,
 }
 
 impl Conditions<'_> {
@@ -480,13 +522,15 @@ enum Field<'r> {
 }
 
 impl<'r> ConditionFields<'r> {
+    const NONE: Self = Self { conditions: Field::Absent, lock_token: Field::Absent };
+
     /// Whether there are any in `headers`.
     #[inline]
     pub(crate) fn are_in(headers: &HeaderMap) -> bool {
         // To look at each name is quicker than to hash these two, as long as there are as few as most requests have.
         match headers.len() {
             0 => false,
-            1..=24 => headers.keys().any(|name| *name == IF_NAME || *name == LOCK_TOKEN_NAME),
+            1..=FEW => headers.keys().any(|name| *name == IF_NAME || *name == LOCK_TOKEN_NAME),
             _ => headers.contains_key(&IF_NAME) || headers.contains_key(&LOCK_TOKEN_NAME),
         }
     }
@@ -494,23 +538,34 @@ impl<'r> ConditionFields<'r> {
     /// Those in `headers`, well-formed or not.
     #[inline]
     pub(crate) fn of(headers: &'r HeaderMap) -> Option<Self> {
-        if !Self::are_in(headers) {
-            return None;
+        let mut fields = Self::NONE;
+        match headers.len() {
+            0 => return None,
+            1..=FEW => {
+                for (name, value) in headers {
+                    if *name == IF_NAME {
+                        fields.conditions.add(value);
+                    } else if *name == LOCK_TOKEN_NAME {
+                        fields.lock_token.add(value);
+                    }
+                }
+            }
+            _ => {
+                headers.get_all(&IF_NAME).iter().for_each(|value| fields.conditions.add(value));
+                headers.get_all(&LOCK_TOKEN_NAME).iter().for_each(|value| fields.lock_token.add(value));
+            }
         }
-        let fields = Self { conditions: Field::of(headers, &IF_NAME), lock_token: Field::of(headers, &LOCK_TOKEN_NAME) };
         (!matches!(fields, Self { conditions: Field::Absent, lock_token: Field::Absent })).then_some(fields)
     }
 }
 
 impl<'r> Field<'r> {
     #[inline]
-    fn of(headers: &'r HeaderMap, name: &HeaderName) -> Self {
-        let mut values = headers.get_all(name).iter();
-        match (values.next(), values.next()) {
-            (None, _) => Self::Absent,
-            (Some(value), None) => Self::Once(value.as_bytes()),
-            (Some(_), Some(_)) => Self::Several,
-        }
+    fn add(&mut self, value: &'r HeaderValue) {
+        *self = match self {
+            Self::Absent => Self::Once(value.as_bytes()),
+            Self::Once(_) | Self::Several => Self::Several,
+        };
     }
 
     fn only(&self, what: &'static str) -> Result<Option<&'r [u8]>, RequestError> {

@@ -15,7 +15,7 @@ mod prefer;
 mod resolve;
 mod view;
 
-pub(crate) use self::conditions::ConditionFields;
+pub(crate) use self::conditions::{ConditionFields, Sole};
 #[cfg(feature = "webdav")]
 pub(crate) use self::destination::{destination_path, reference_path};
 pub(crate) use self::effects::{may_leave_gone, plain_target};

@@ -322,6 +322,39 @@ proptest! {
     }
 
     #[test]
+    fn conditions_about_one_token_hold_as_all_do(
+        tag in any::<bool>(),
+        lists in proptest::collection::vec(proptest::collection::vec(condition(), 1..3), 0..3),
+        lock_token in proptest::option::of(1u128..4),
+        submitted in proptest::option::of(1u128..4),
+        (covers, own) in any::<(bool, bool)>(),
+    ) {
+        let list = |list: &Vec<(String, Option<u128>)>| {
+            let conditions: Vec<_> = list.iter().map(|(text, _)| text.as_str()).collect();
+            format!("{}({})", if tag { "</a> " } else { "" }, conditions.join(" "))
+        };
+        let mut request = with("if", &[]);
+        if !lists.is_empty() {
+            let text: String = lists.iter().map(list).collect();
+            request.headers_mut().insert("if", HeaderValue::try_from(text).unwrap());
+        }
+        if let Some(number) = lock_token {
+            request.headers_mut().insert("lock-token", fill(&format!("<${number}>")).parse().unwrap());
+        }
+        let mut conditions = Conditions::parse(RequestView::of(&request), &KeyRules::new(), None).unwrap();
+        if let Some(number) = submitted {
+            conditions.submit(token(number)).unwrap();
+        }
+        if let Some(Sole { resource, demanded }) = conditions.sole() {
+            prop_assert_eq!(conditions.tokens().len(), 1);
+            let failed = conditions.failed_on_write(|_, _| covers, |_| own);
+            prop_assert_eq!(failed.is_none(), (resource.is_none() || covers) && (!demanded || own));
+            let about = if tag { "/a" } else { "/a/b" };
+            prop_assert!(resource.is_none_or(|key| key.path() == about));
+        }
+    }
+
+    #[test]
     fn what_is_well_formed_is_accepted_and_yields_its_tokens(
         tags in any::<bool>(),
         lists in proptest::collection::vec(proptest::collection::vec(condition(), 1..5), 1..6),
@@ -418,6 +451,36 @@ fn conditions_are_found_among_however_many_fields() {
             assert!(!ConditionFields::are_in(&headers), "{others}");
             headers.append(HeaderName::from_bytes(name.as_bytes()).unwrap(), HeaderValue::from_static("garbage"));
             assert!(ConditionFields::are_in(&headers), "{others} {name}");
+        }
+    }
+}
+
+#[test]
+fn a_field_is_read_once_or_counted_among_however_many_others() {
+    for others in [0, 1, 22, 23, 24, 25, 60] {
+        for (first, second) in [("if", "lock-token"), ("lock-token", "if")] {
+            let mut headers = HeaderMap::new();
+            for other in 0..others {
+                headers.append(HeaderName::try_from(format!("x-{other}")).unwrap(), HeaderValue::from(other));
+            }
+            assert!(ConditionFields::of(&headers).is_none());
+            let add = |headers: &mut HeaderMap, name: &'static str, value: &'static str| {
+                headers.append(HeaderName::from_static(name), HeaderValue::from_static(value));
+            };
+            let said = |headers: &HeaderMap| {
+                let fields = ConditionFields::of(headers).expect("there are some");
+                [fields.conditions.only(IF), fields.lock_token.only(LOCK_TOKEN)]
+                    .map(|field| field.map(|field| field.map(<[u8]>::to_vec)).map_err(drop))
+            };
+            let in_order = |one, other| if first == "if" { [one, other] } else { [other, one] };
+            add(&mut headers, first, "one");
+            assert_eq!(said(&headers), in_order(Ok(Some(b"one".to_vec())), Ok(None)));
+            add(&mut headers, second, "other");
+            assert_eq!(said(&headers), in_order(Ok(Some(b"one".to_vec())), Ok(Some(b"other".to_vec()))));
+            add(&mut headers, first, "one");
+            assert_eq!(said(&headers), in_order(Err(()), Ok(Some(b"other".to_vec()))));
+            add(&mut headers, first, "one");
+            assert_eq!(said(&headers), in_order(Err(()), Ok(Some(b"other".to_vec()))), "three are several");
         }
     }
 }

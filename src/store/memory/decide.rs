@@ -7,13 +7,14 @@ use std::{collections::HashSet, ops::ControlFlow};
 
 use smallvec::SmallVec;
 
-use super::{core::Core, graveyard::Asker, inflight::Answering, table::Table};
+use super::{core::Core, graveyard::Asker, inflight::Answering, record::Record, table::Table};
 use crate::{
     lock::{
         Depth, Effect, HolderClaim, HolderProof, Lock, LockKind, LockScope, LockToken, LostCause, LostLock, ResourceKey,
         Timestamp, TokenDigest,
         rules::{self, Answer},
     },
+    request::Sole,
     store::{Admitted, Permit, Refused, Verdict, Write},
 };
 
@@ -24,7 +25,10 @@ impl Core {
     #[cold]
     #[inline(never)]
     pub(super) fn decide(&self, write: &Write<'_>) -> Verdict {
-        let digests: Digests = write.conditions.tokens().iter().map(|token| self.key.digest(token)).collect();
+        let mut digests = Digests::new();
+        for token in write.conditions.tokens() {
+            digests.push(self.key.digest(token));
+        }
         loop {
             let table = self.table.read();
             let case = Case::new(self, &table, write, &digests);
@@ -62,9 +66,12 @@ enum Decided {
 impl<'c> Case<'c> {
     fn new(core: &'c Core, table: &'c Table, write: &'c Write<'c>, digests: &'c [TokenDigest]) -> Self {
         let now = core.now();
-        let held =
-            |digest| table.by_token(digest).filter(|slot| table.records.get(*slot).is_some_and(|record| record.held(now)));
-        Self { core, table, now, write, digests, held: digests.iter().map(held).collect() }
+        let mut held = SmallVec::new();
+        for digest in digests {
+            let slot = table.by_token(digest);
+            held.push(slot.filter(|slot| table.records.get(*slot).is_some_and(|record| record.held(now))));
+        }
+        Self { core, table, now, write, digests, held }
     }
 }
 
@@ -72,45 +79,63 @@ impl Case<'_> {
     /// The short way, for what most writes come with: no token, or the one of the only lock they meet. Where it answers it
     /// answers as the other does, without a copy of any lock but those that are shown.
     fn shortly(&self) -> Decided {
-        if !matches!(self.write.proof, HolderProof::TokenAndPrincipal | HolderProof::Token) {
-            return Decided::Otherwise;
+        match self.held[..] {
+            _ if !matches!(self.write.proof, HolderProof::TokenAndPrincipal | HolderProof::Token) => Decided::Otherwise,
+            [] if self.write.conditions.is_empty() || self.failed().is_none() => self.without_token(),
+            [slot] => match slot.and_then(|slot| Some((slot, self.table.records.get(slot)?))) {
+                Some((slot, record)) if self.answers_plainly(record) => self.with_its_token(slot, record),
+                _ => Decided::Otherwise,
+            },
+            _ => Decided::Otherwise,
         }
-        let own = match self.held[..] {
-            [] => None,
-            [own] => own.filter(|slot| self.answers_plainly(*slot)),
-            _ => return Decided::Otherwise,
-        };
-        if !self.write.conditions.is_empty() && self.failed().is_some() {
-            return Decided::Otherwise;
-        }
-        let (mut met, mut slots, mut blockers) = (false, SmallVec::<[u32; 8]>::new(), Vec::new());
-        let stopped = self.each_touched(|slot| {
-            if own == Some(slot) {
-                met = true;
-                return ControlFlow::Continue(());
-            }
+    }
+
+    /// Of a write that answers for nothing and whose conditions are true.
+    fn without_token(&self) -> Decided {
+        let (mut slots, mut blockers) = (SmallVec::<[u32; 8]>::new(), Vec::new());
+        let _ = self.each_touched(|slot| {
             let Some(record) = self.table.records.get(slot).filter(|record| record.live(self.now)) else {
                 return ControlFlow::Continue(());
             };
-            // A token may be one that answers for this lock as well, or one that does not count: that is for the other way.
-            if !self.held.is_empty() {
-                return ControlFlow::Break(());
-            }
             if !slots.contains(&slot) {
                 slots.push(slot);
                 blockers.push(record.snapshot(self.now, self.core.lease));
             }
             if blockers.len() > self.write.blockers { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         });
-        if !blockers.is_empty() {
-            let truncated = blockers.len() > self.write.blockers;
-            blockers.truncate(self.write.blockers);
-            return Decided::So(Verdict::Refused(Box::new(Refused { blockers, truncated, ..Refused::default() })));
+        if blockers.is_empty() {
+            return self.admit(&[], &[]);
         }
-        match own.filter(|_| met) {
-            _ if stopped.is_break() => Decided::Otherwise,
-            Some(own) => self.admit(&[own], &[own]),
-            None => self.admit(&[], &[]),
+        let truncated = blockers.len() > self.write.blockers;
+        blockers.truncate(self.write.blockers);
+        Decided::So(Verdict::Refused(Box::new(Refused { blockers, truncated, ..Refused::default() })))
+    }
+
+    /// Of a write whose one token is that of the lock in `slot`, for which it answers.
+    fn with_its_token(&self, slot: u32, record: &Record) -> Decided {
+        let conditions = self.write.conditions;
+        let (covers, demanded) = match conditions.sole() {
+            Some(Sole { resource, demanded }) => {
+                let covers = |key: &ResourceKey<'_>| rules::covers(&record.parts.root, record.parts.depth, key);
+                (resource.is_none_or(covers), demanded)
+            }
+            None => (self.failed().is_none(), false),
+        };
+        if !covers {
+            return Decided::Otherwise;
+        }
+        let mut met = false;
+        // Its token may answer for another lock as well, or that may be in the way: that is for the other way.
+        let alone = self.each_touched(|other| {
+            met |= other == slot;
+            let counts = || self.table.records.get(other).is_some_and(|record| record.live(self.now));
+            if other != slot && counts() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        match alone {
+            ControlFlow::Continue(()) if met => self.admit_under(record),
+            // What is demanded is that it covers something that is written.
+            ControlFlow::Continue(()) if !demanded => self.admit(&[], &[]),
+            _ => Decided::Otherwise,
         }
     }
 
@@ -139,8 +164,7 @@ impl Case<'_> {
     }
 
     /// Whether the write's token, which is that of this lock, answers for it, where no function has to be asked.
-    fn answers_plainly(&self, slot: u32) -> bool {
-        let Some(record) = self.table.records.get(slot) else { return false };
+    fn answers_plainly(&self, record: &Record) -> bool {
         let plainly = self.write.proof.holds_plainly(record.parts.principal.as_ref(), true, self.write.principal);
         record.parts.kind != LockKind::Freeze && plainly == Some(true)
     }
@@ -254,15 +278,15 @@ impl Case<'_> {
     /// Every lock and mark that a target touches, ended ones included; one that several touch comes several times.
     fn each_touched(&self, mut each: impl FnMut(u32) -> ControlFlow<()>) -> ControlFlow<()> {
         for target in self.write.targets {
-            for node in self.table.above(&self.core.filter, &target.key) {
+            let whole = self.table.each_above(&self.core.filter, &target.key, |node| {
                 // Rooted at the target or above it, one that reaches down touches it, whatever else the write changes.
                 node.of(Depth::Infinity).iter().try_for_each(|slot| each(*slot))?;
                 if !node.of(Depth::Zero).is_empty() && rules::touches(node.root(), Depth::Zero, target) {
                     node.of(Depth::Zero).iter().try_for_each(|slot| each(*slot))?;
                 }
-            }
-            let may_take_along = || self.core.filter.may_have_below(&self.core.filter.seed.whole(&target.key));
-            if target.effect == Effect::Unlink && may_take_along() {
+                ControlFlow::Continue(())
+            })?;
+            if target.effect == Effect::Unlink && self.core.filter.may_have_below(&whole) {
                 for node in self.table.below(&target.key, None) {
                     for depth in [Depth::Infinity, Depth::Zero] {
                         if !node.of(depth).is_empty() && rules::touches(node.root(), depth, target) {
@@ -286,10 +310,24 @@ impl Case<'_> {
         };
         let answered = match touched {
             [] => None,
-            // What a holder's write mostly comes to, made as it is rather than gathered.
-            [slot] => self.lock(*slot).map(|lock| Box::new([lock]) as Box<[Lock]>),
             slots => Some(slots.iter().filter_map(|slot| self.lock(*slot)).collect()),
         };
+        Decided::So(Verdict::Admitted(Admitted { permit, answered }))
+    }
+
+    /// The same for a write that one lock answers for, and that touches no other.
+    fn admit_under(&self, record: &Record) -> Decided {
+        let permit = match &self.core.registry {
+            Some(registry) => {
+                if record.pins.pin().is_err() {
+                    return Decided::Again;
+                }
+                let answering = [Answering::new(&record.parts, record.pins.clone())];
+                registry.register(self.write.targets, self.core.generation(), answering)
+            }
+            None => Permit::unguarded(self.core.generation()),
+        };
+        let answered = Some(Box::new([record.snapshot(self.now, self.core.lease)]) as Box<[Lock]>);
         Decided::So(Verdict::Admitted(Admitted { permit, answered }))
     }
 

@@ -146,6 +146,24 @@ impl Filter {
         (found, whole.prefix())
     }
 
+    /// Goes through the prefixes of `key` at which any lock may be rooted, outermost first. Gives the last of all in the end,
+    /// which is the path itself.
+    // What is done with one is apart: it would be repeated wherever a path can be cut.
+    pub(super) fn each_covering(
+        &self,
+        key: &ResourceKey<'_>,
+        each: &mut dyn FnMut(&Prefix) -> ControlFlow<()>,
+    ) -> ControlFlow<(), Prefix> {
+        let (depths, tags) = (self.depths.load(Ordering::Acquire), self.tags());
+        let mut cut_at = |cut: &Cut| match rooted(depths, tags, cut) {
+            Some(prefix) => each(&prefix),
+            None => ControlFlow::Continue(()),
+        };
+        let whole = self.seed.each_above(key, |cut| cut_at(&cut))?;
+        cut_at(&whole)?;
+        ControlFlow::Continue(whole.prefix())
+    }
+
     /// Whether any lock may be rooted strictly below the path whose last prefix is `whole`.
     pub(super) fn may_have_below(&self, whole: &Prefix) -> bool {
         let depths = self.depths.load(Ordering::Acquire);

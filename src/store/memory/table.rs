@@ -10,6 +10,7 @@
 use std::{
     collections::{HashMap, HashSet},
     hash::{BuildHasher, RandomState},
+    ops::ControlFlow,
     slice,
     sync::Arc,
 };
@@ -388,6 +389,31 @@ impl Table {
     /// The nodes rooted at `key` or above it, outermost first.
     pub(super) fn above<'t>(&'t self, filter: &Filter, key: &ResourceKey<'_>) -> SmallVec<[&'t Node; 4]> {
         self.above_and_whole(filter, key).0
+    }
+
+    /// Goes through the nodes rooted at `key` or above it, outermost first. Gives the last of its prefixes in the end, which is
+    /// all of it.
+    pub(super) fn each_above<'t>(
+        &'t self,
+        filter: &Filter,
+        key: &ResourceKey<'_>,
+        mut each: impl FnMut(&'t Node) -> ControlFlow<()>,
+    ) -> ControlFlow<(), Prefix> {
+        filter.each_covering(key, &mut |prefix| {
+            let mut flow = ControlFlow::Continue(());
+            let _found = self.by_hash.find(prefix.hash, |number| {
+                // A hash names nothing for certain; the path does.
+                if let Some(node) = self.nodes.get(number).filter(|node| {
+                    node.hash == prefix.hash
+                        && Some(node.root().path().as_bytes()) == key.path().as_bytes().get(..prefix.end)
+                        && node.root().namespace() == key.namespace()
+                }) {
+                    flow = each(node);
+                }
+                flow.is_break()
+            });
+            flow
+        })
     }
 
     /// The nodes rooted at `key` or above it, outermost first, and the last of its prefixes, which is all of it.

@@ -139,6 +139,20 @@ impl Model {
         let covers = |parts: &LockParts| rules::covers(&parts.root, Depth::Infinity, key);
         assert_eq!(found, self.slots(covers), "at or above {key:?}");
         assert!(above.is_sorted_by_key(|node| node.root().path().len()), "outermost first");
+        let mut one_by_one: Vec<&Node> = Vec::new();
+        let whole = self.table.each_above(&self.filter, key, |node| {
+            one_by_one.push(node);
+            ControlFlow::Continue(())
+        });
+        assert_eq!(whole, ControlFlow::Continue(self.filter.seed.whole(key)));
+        assert!(one_by_one.is_sorted_by_key(|node| node.root().path().len()), "outermost first");
+        assert_eq!(sorted(one_by_one.iter().flat_map(|node| node.all())), found);
+        let mut first = 0;
+        let stopped = self.table.each_above(&self.filter, key, |_| {
+            first += 1;
+            ControlFlow::Break(())
+        });
+        assert_eq!((first, stopped.is_break()), if found.is_empty() { (0, false) } else { (1, true) }, "no further");
 
         for from in [None, Some(from)] {
             let below: Vec<&Node> = self.table.below(key, from).collect();
