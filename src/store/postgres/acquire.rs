@@ -18,7 +18,10 @@ use crate::{
     lock::{Depth, HolderClaim, HolderProof, Lock, LockKind, LockParts, LockScope, LostCause, LostLock, Principal, rules},
     store::{
         Acquire, Acquired, Conflict, QuotaExceeded, Replaces, StoreError, StoreErrorKind, StoreFuture,
-        remote::{deadline::within, writes::Writes},
+        remote::{
+            deadline::{insist, within},
+            writes::Writes,
+        },
         stored::parts_to_json,
     },
 };
@@ -505,11 +508,14 @@ impl Drop for Withdraw {
         let (core, plan) = (self.core.clone(), self.plan.clone());
         let doubtful = self.doubtful;
         runtime.spawn(async move {
-            let done = within(core.limit, "withdrawing marks", core.withdraw(&plan)).await.is_ok();
+            // After their own deadline the marks count for nothing.
+            let span = plan.drain.max(core.limit * 2);
+            let withdraw = || within(core.limit, "withdrawing marks", core.withdraw(&plan));
+            insist(span, withdraw).await;
             // What was cut off may still be on its way through the server.
-            if doubtful || !done {
+            if doubtful {
                 tokio::time::sleep(core.limit * 2).await;
-                let _ = within(core.limit, "withdrawing marks", core.withdraw(&plan)).await;
+                insist(span, withdraw).await;
             }
         });
     }

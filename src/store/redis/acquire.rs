@@ -20,7 +20,7 @@ use crate::{
     lock::{HolderClaim, HolderProof, LockScope, Principal, TokenDigest, rules},
     store::{
         Acquire, Acquired, Conflict, Lifetime, NewLock, QuotaExceeded, Replaces, StoreError, StoreErrorKind,
-        remote::places::chain, remote::writes::Writes, stored::parts_to_json,
+        remote::deadline::insist, remote::places::chain, remote::writes::Writes, stored::parts_to_json,
     },
 };
 
@@ -266,11 +266,12 @@ struct Marks<'m> {
 
 impl Drop for Marks<'_> {
     fn drop(&mut self) {
-        let Some((ids, name)) = self.asked.map(|asked| (asked.ids.clone(), asked.name)) else { return };
+        let Some((ids, name, drain)) = self.asked.map(|asked| (asked.ids.clone(), asked.name, asked.drain)) else { return };
         // Outside of a runtime their deadline ends them.
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             let core = self.core.clone();
-            runtime.spawn(async move { core.withdraw(&ids, name).await });
+            // After their own deadline the marks count for nothing.
+            runtime.spawn(async move { insist(drain, || core.withdraw(&ids, name)).await });
         }
     }
 }
