@@ -85,7 +85,8 @@ async fn the_body_is_that_of_section_7_field_by_field() {
             })
         );
         let headers: Vec<&str> = answer.headers.keys().map(http::HeaderName::as_str).collect();
-        assert_eq!(answer.headers.len(), 4, "{headers:?}");
+        assert_eq!(answer.headers.len(), 5, "{headers:?}");
+        assert_eq!(answer.header("content-length"), Some(&*answer.text().len().to_string()));
         for (name, value) in [
             ("content-type", "application/problem+json"),
             ("cache-control", "no-store"),

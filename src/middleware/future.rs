@@ -30,7 +30,7 @@ pin_project! {
         S::Response: Answer,
     {
         #[pin]
-        state: State<S::Future, R, Slow<S, ReqBody, R>>,
+        state: State<S::Future, R, Slow<S, ReqBody, R>, Response<R::Body>>,
     }
 }
 
@@ -68,13 +68,15 @@ pin_project! {
     // Reads, and writes that a store decides about at once, are all that most services ever see. They pass on what they are given,
     // and whatever else there is, is behind one pointer: it costs them neither room nor time.
     #[project = StateProj]
-    enum State<F, R, W> {
+    enum State<F, R, W, A> {
         // A read, or a write that was never registered.
         Free { #[pin] future: F },
         // A write, while the service runs.
         Guarded { #[pin] future: F, guard: Guard<R> },
         // Anything that has more to do than to pass on what the service answers, or has not come to call it.
         Slow { slow: Pin<Box<W>> },
+        // The write was refused, or its answer has been given.
+        Answered { answer: Option<Box<A>> },
         // The write was stopped.
         Over,
     }
@@ -148,6 +150,10 @@ where
     pub(super) fn slow(slow: Pin<Box<Slow<S, ReqBody, R>>>) -> Self {
         Self { state: State::Slow { slow } }
     }
+
+    pub(super) fn answered(answer: Box<Response<R::Body>>) -> Self {
+        Self { state: State::Answered { answer: Some(answer) } }
+    }
 }
 
 impl<S, ReqBody, R> Future for ResponseFuture<S, ReqBody, R>
@@ -191,6 +197,7 @@ where
                 Ok(()) => Poll::Ready(Ok(slow.as_mut().take_answer())),
                 Err(error) => Poll::Ready(Err(error)),
             },
+            StateProj::Answered { answer } => Poll::Ready(Ok(*answer.take().expect("polled after it had answered"))),
             StateProj::Over => panic!("polled after it had answered"),
         }
     }
@@ -213,6 +220,7 @@ where
         match &self.state {
             State::Free { .. } | State::Guarded { .. } => f.write_str("ResponseFuture(running)"),
             State::Slow { slow } => write!(f, "ResponseFuture({})", slow.step()),
+            State::Answered { .. } => f.write_str("ResponseFuture(done)"),
             State::Over => f.write_str("ResponseFuture(stopped)"),
         }
     }

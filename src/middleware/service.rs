@@ -2,7 +2,6 @@
 
 use std::{
     fmt, mem,
-    pin::Pin,
     task::{Context, Poll},
 };
 
@@ -127,7 +126,7 @@ impl<S, R> LockService<S, R> {
         match self.decide(&mut request) {
             Decision::Free => ResponseFuture::free(self.inner.call(request)),
             Decision::Go(guard) => ResponseFuture::guarded(self.inner.call(request), guard),
-            decision => ResponseFuture::slow(self.follow(decision, request)),
+            decision => self.follow(decision, request),
         }
     }
 
@@ -173,16 +172,16 @@ impl<S, R> LockService<S, R> {
 
     #[cold]
     #[inline(never)]
-    fn follow<ReqBody, ResBody>(&mut self, decision: Decision<R>, request: Request<ReqBody>) -> Pin<Box<Slow<S, ReqBody, R>>>
+    fn follow<ReqBody, ResBody>(&mut self, decision: Decision<R>, request: Request<ReqBody>) -> ResponseFuture<S, ReqBody, R>
     where
         S: Service<Request<ReqBody>, Response = Response<ResBody>> + Clone,
         R: Respond<ReqBody, ResBody> + Clone,
     {
         let responder = self.responder.clone();
-        Box::pin(match decision {
+        ResponseFuture::slow(Box::pin(match decision {
             Decision::Free | Decision::Go(_) => unreachable!("such a request goes on"),
             Decision::Then(guard, after) => Slow::running(self.inner.call(request), guard, after, responder),
-            Decision::Stop(refusal) => self.refuse(refusal, request, responder),
+            Decision::Stop(refusal) => return self.refuse(refusal, request),
             Decision::Wait(verdict) => {
                 // The service that was polled ready must be the one that is called; the clone left behind is polled anew before
                 // its first call.
@@ -190,15 +189,10 @@ impl<S, R> LockService<S, R> {
                 let ready = mem::replace(&mut self.inner, clone);
                 Slow::deciding(verdict, request, ready, (self.locks.clone(), self.options), responder)
             }
-        })
+        }))
     }
 
-    fn refuse<ReqBody, ResBody>(
-        &mut self,
-        mut refusal: Refusal,
-        request: Request<ReqBody>,
-        responder: R,
-    ) -> Slow<S, ReqBody, R>
+    fn refuse<ReqBody, ResBody>(&mut self, mut refusal: Refusal, request: Request<ReqBody>) -> ResponseFuture<S, ReqBody, R>
     where
         S: Service<Request<ReqBody>, Response = Response<ResBody>> + Clone,
         R: Respond<ReqBody, ResBody> + Clone,
@@ -207,11 +201,11 @@ impl<S, R> LockService<S, R> {
             // The readiness is given back, whoever keeps this service while the request waits.
             let unready = self.inner.clone();
             self.inner = unready.clone();
-            return Slow::held(Held::new(place, &self.locks, refusal, request, unready, self.options), responder);
+            let held = Held::new(place, &self.locks, refusal, request, unready, self.options);
+            return ResponseFuture::slow(Box::pin(Slow::held(held, self.responder.clone())));
         }
         self.locks.answered_with(Some(RequestView::of(&request)), &mut refusal);
-        let answer = responder.respond(&refusal, request);
-        Slow::answered(answer, responder)
+        ResponseFuture::answered(Box::new(self.responder.respond(&refusal, request)))
     }
 }
 

@@ -84,11 +84,6 @@ where
         Self { future: Some(future), step: Step::Running(guard, after), responder, answer: None }
     }
 
-    /// There is an answer already.
-    pub(super) fn answered(answer: Response<R::Body>, responder: R) -> Self {
-        Self { future: None, step: Step::Done, responder, answer: Some(answer) }
-    }
-
     /// A lock is in the way.
     pub(super) fn held(held: Box<Held<S, ReqBody>>, responder: R) -> Self {
         Self { future: None, step: Step::Waiting(held), responder, answer: None }

@@ -3,6 +3,7 @@
 use std::{borrow::Cow, ops::Range, panic::UnwindSafe};
 
 use bytes::Bytes;
+use http::HeaderValue;
 use serde::{Serialize, Serializer};
 
 use super::json::Json;
@@ -76,11 +77,11 @@ impl<'a> Problem<'a> {
     /// The document: the bytes that `serde_json` makes of this.
     #[must_use]
     pub fn to_json(&self) -> Bytes {
-        self.document().0
+        self.document().body()
     }
 
-    /// The document, and where in it the number of `retry_after` is.
-    pub(super) fn document(&self) -> (Bytes, Option<Range<usize>>) {
+    /// The document, with the numbers that fields tell of it.
+    pub(super) fn document(&self) -> Document {
         let refusal = self.refusal;
         // Room for what most refusals are, one lock with its owner and reason: growing step by step costs as much as
         // writing.
@@ -110,8 +111,38 @@ impl<'a> Problem<'a> {
             json.value(refusal.lost());
         }
         json.raw("}");
-        (json.into_bytes(), place)
+        let end = json.len();
+        json.integer(end as u64);
+        Document { text: json.into_bytes(), end, seconds: place }
     }
+}
+
+/// A document, its length behind it, and where in it the number of `retry_after` is: the fields that tell both numbers share
+/// them with it.
+pub(super) struct Document {
+    text: Bytes,
+    end: usize,
+    seconds: Option<Range<usize>>,
+}
+
+impl Document {
+    pub(super) fn body(&self) -> Bytes {
+        self.text.slice(..self.end)
+    }
+
+    /// The value of `Content-Length`.
+    pub(super) fn length(&self) -> HeaderValue {
+        digits(self.text.slice(self.end..))
+    }
+
+    /// The value of `Retry-After`, if there is one.
+    pub(super) fn seconds(&self) -> Option<HeaderValue> {
+        Some(digits(self.text.slice(self.seconds.clone()?)))
+    }
+}
+
+fn digits(text: Bytes) -> HeaderValue {
+    HeaderValue::from_maybe_shared(text).expect("digits are a field's value")
 }
 
 /// Whether there is a list of locks. A client that asks `locks` of a 423 finds a list there, also an empty one.

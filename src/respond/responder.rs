@@ -193,10 +193,8 @@ fn render<B>(refusal: &Refusal, request: &Parts) -> Response<ResponseBody<B>> {
 pub(crate) fn render_as<B>(refusal: &Refusal, format: Format) -> Response<ResponseBody<B>> {
     let body: Bytes = match format {
         Format::Problem | Format::Json => {
-            let (document, place) = Problem::of(refusal).document();
-            // The number stands in the document: the field shares it.
-            let seconds = place.and_then(|place| HeaderValue::from_maybe_shared(document.slice(place)).ok());
-            return filled(refusal, format, document, seconds);
+            let document = Problem::of(refusal).document();
+            return filled(refusal, format, document.body(), document.length(), document.seconds());
         }
         Format::Html => html::page(refusal).into(),
         Format::Text => format!("{refusal}\n").into(),
@@ -210,30 +208,49 @@ pub(crate) fn render_as<B>(refusal: &Refusal, format: Format) -> Response<Respon
 
 /// The response of a refusal that is written already.
 pub(crate) fn written<B>(refusal: &Refusal, format: Format, body: Bytes) -> Response<ResponseBody<B>> {
-    filled(refusal, format, body, refusal.retry_after().map(HeaderValue::from))
+    let length = HeaderValue::from(body.len());
+    filled(refusal, format, body, length, refusal.retry_after().map(HeaderValue::from))
 }
 
-fn filled<B>(refusal: &Refusal, format: Format, body: Bytes, seconds: Option<HeaderValue>) -> Response<ResponseBody<B>> {
+fn filled<B>(
+    refusal: &Refusal,
+    format: Format,
+    body: Bytes,
+    length: HeaderValue,
+    seconds: Option<HeaderValue>,
+) -> Response<ResponseBody<B>> {
     let mut response = Response::new(ResponseBody::own(body));
     *response.status_mut() = refusal.status();
     *response.headers_mut() = match (seconds, refusal.endpoint_url()) {
-        (Some(seconds), None) if format == Format::Problem => most(seconds),
-        (seconds, endpoint) => fields(refusal, format, seconds, endpoint),
+        (Some(seconds), None) if format == Format::Problem => most(seconds, length),
+        (seconds, endpoint) => {
+            let mut headers = fields(refusal, format, seconds, endpoint);
+            headers.insert(header::CONTENT_LENGTH, length);
+            headers
+        }
     };
     with_refusal(response, refusal)
 }
 
-/// The fields of most refusals. To copy those that are always the same costs a third of putting them in one by one.
-fn most(seconds: HeaderValue) -> HeaderMap {
+/// The fields of most refusals. To copy those that are always the same costs a third of putting them in one by one; and a copy has
+/// no room for any more, so that a server which added the length would have to move them all.
+fn most(seconds: HeaderValue, length: HeaderValue) -> HeaderMap {
     static MOST: LazyLock<HeaderMap> = LazyLock::new(|| {
         let any = HeaderValue::from_static("");
-        fields(&Refusal::bad_request(""), Format::Problem, Some(any), None)
+        let mut headers = fields(&Refusal::bad_request(""), Format::Problem, Some(any.clone()), None);
+        headers.insert(header::CONTENT_LENGTH, any);
+        headers
     });
     let mut headers = MOST.clone();
+    let (mut seconds, mut length) = (Some(seconds), Some(length));
     for (name, value) in &mut headers {
-        if *name == header::RETRY_AFTER {
-            *value = seconds;
-            break;
+        let known = match *name {
+            header::RETRY_AFTER => seconds.take(),
+            header::CONTENT_LENGTH => length.take(),
+            _ => None,
+        };
+        if let Some(known) = known {
+            *value = known;
         }
     }
     headers

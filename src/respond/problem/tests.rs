@@ -141,11 +141,12 @@ proptest! {
     #[test]
     fn a_document_is_what_serde_makes_of_a_problem((refusal, views) in refusal()) {
         let problem = Problem::of(&refusal);
-        let (document, place) = problem.document();
-        let text = std::str::from_utf8(&document).unwrap();
-        prop_assert_eq!(text, serde_json::to_string(&problem).unwrap());
-        let seconds = place.map(|place| text[place].parse::<u64>().unwrap());
-        prop_assert_eq!(seconds, refusal.retry_after());
+        let document = problem.document();
+        let body = document.body();
+        prop_assert_eq!(std::str::from_utf8(&body).unwrap(), serde_json::to_string(&problem).unwrap());
+        let number = |field: &HeaderValue| field.to_str().unwrap().parse::<u64>().unwrap();
+        prop_assert_eq!(document.seconds().as_ref().map(number), refusal.retry_after());
+        prop_assert_eq!(number(&document.length()), body.len() as u64);
         // What is shown of each lock is what whoever asks for it is shown.
         let views: Vec<LockView> = views.into_iter().flatten().collect();
         prop_assert_eq!(refusal.locks(), views);
