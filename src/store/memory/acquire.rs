@@ -16,7 +16,7 @@ use super::{
     inflight::Met,
     latch::Latch,
     plan::{Plan, Right, Successor},
-    record::{End, Record, Stage},
+    record::{End, Record, Rivalry, Stage},
 };
 use crate::{
     lock::{Depth, HolderClaim, LockKind, LockParts, LostCause, LostLock, Timestamp, TokenDigest},
@@ -264,6 +264,13 @@ impl Edit<'_> {
             self.table.records.id(slot)
         });
         let plan = Plan { marks: marks.collect(), replaces, lifetime: request.lifetime, within: request.within };
+        if !plan.replaces.is_empty() {
+            for lock in plan.marks.iter().copied().chain(plan.replaces.iter().map(|old| old.of)) {
+                if let Some(record) = self.table.records.get_mut(lock.slot) {
+                    record.rivalry = Rivalry::Possible;
+                }
+            }
+        }
         let Some(registry) = registry else { return Step::Done(self.carry_out(plan)) };
         // The marks stand, and now all writes are looked through: each is either seen here or sees them.
         if !registry.meets(&coming, request.within) {

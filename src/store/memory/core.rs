@@ -187,6 +187,7 @@ impl Edit<'_> {
             generation: 0,
             leaving: None,
             pins: Arc::<Pins>::default(),
+            rivalry: super::record::Rivalry::Never,
             place: super::record::Place::default(),
         };
         self.table.link(&self.core.filter, record)

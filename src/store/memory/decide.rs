@@ -124,6 +124,9 @@ impl Case<'_> {
         if !covers {
             return Decided::Otherwise;
         }
+        if self.is_alone(record) {
+            return self.admit_under(record);
+        }
         let mut met = false;
         // Its token may answer for another lock as well, or that may be in the way: that is for the other way.
         let alone = self.each_touched(|other| {
@@ -137,6 +140,20 @@ impl Case<'_> {
             ControlFlow::Continue(()) if !demanded => self.admit(&[], &[]),
             _ => Decided::Otherwise,
         }
+    }
+
+    /// Whether a lock that lives touches what is written, and surely no other does that lives.
+    ///
+    /// What is written lies under it. Whatever else touched that would cover a part of it, so would overlap with the lock, and
+    /// does not live beside it. Where what is written is the lock's root itself, its parent does not lie under the lock: a lock
+    /// of depth zero there would protect its membership. One that reaches down from there, or further up, covers the root.
+    fn is_alone(&self, record: &Record) -> bool {
+        let (root, depth) = (&record.parts.root, record.parts.depth);
+        depth == Depth::Infinity
+            && record.excludes_others()
+            && self.table.all_reach_down()
+            && !self.write.targets.is_empty()
+            && self.write.targets.iter().all(|target| rules::covers(root, depth, &target.key))
     }
 
     /// The general way, for every write.

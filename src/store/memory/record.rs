@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{expiry::NOWHERE, graveyard::Grave, pins::Pins};
-use crate::lock::{Lock, LockLife, LockParts, LockState, LostCause, LostLock, Principal, Timestamp, TokenDigest};
+use crate::lock::{Lock, LockLife, LockParts, LockScope, LockState, LostCause, LostLock, Principal, Timestamp, TokenDigest};
 
 #[derive(Debug)]
 pub(super) struct Record {
@@ -24,8 +24,20 @@ pub(super) struct Record {
     /// Its end, decided and not yet written down: until it is, the lock still blocks and answers for nothing.
     pub(super) leaving: Option<Box<Grave>>,
     pub(super) pins: Arc<Pins>,
+    /// Whether another may live beside it that it conflicts with.
+    pub(super) rivalry: Rivalry,
     /// Where it stands in the table's indexes.
     pub(super) place: Place,
+}
+
+/// Of two locks that conflict, one replaces the other, or neither would be there: a mark stands beside the lock that it is to
+/// replace, and a lock in a store with a file beside one that it has replaced, until that is written down.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Rivalry {
+    /// It has replaced none, and none was ever announced that would replace it.
+    #[default]
+    Never,
+    Possible,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -129,6 +141,11 @@ impl Record {
     /// Whether it is a granted lock that counts and is not about to end.
     pub(super) fn held(&self, now: Timestamp) -> bool {
         !self.is_mark() && self.leaving.is_none() && self.live(now)
+    }
+
+    /// Whether it is a lock that excludes all others from what it covers, and does so by itself.
+    pub(super) fn excludes_others(&self) -> bool {
+        self.parts.scope == LockScope::Exclusive && self.rivalry == Rivalry::Never
     }
 
     /// What it looks like from outside.

@@ -54,6 +54,8 @@ pub(super) struct Table {
     expiry: Expiry,
     /// Those whose own time was up when they were looked at, while a write held them.
     pub(super) overdue: HashSet<SlotId>,
+    /// How many are of depth zero.
+    shallow: usize,
     tally: Tally,
     pub(super) graveyard: Graveyard,
     pub(super) cooling: Cooling,
@@ -220,6 +222,7 @@ impl Table {
             anonymous: Vec::new(),
             expiry: Expiry::default(),
             overdue: HashSet::new(),
+            shallow: 0,
             tally: Tally::default(),
             graveyard: Graveyard::new(memory),
             cooling: Cooling::default(),
@@ -231,6 +234,7 @@ impl Table {
     pub(super) fn link(&mut self, filter: &Filter, record: Record) -> u32 {
         filter.insert(&mut self.tally, &record.parts.root);
         let (parts, digest) = (record.parts.clone(), record.digest);
+        self.shallow += usize::from(parts.depth == Depth::Zero);
         let slot = self.records.insert(record);
         let records = &self.records;
         let token_of = |slot| records.get(slot).map_or(0, |record| record.digest.hash());
@@ -291,6 +295,7 @@ impl Table {
         self.overdue.remove(&self.records.id(slot));
         let record = self.records.remove(slot)?;
         record.pins.end();
+        self.shallow -= usize::from(record.parts.depth == Depth::Zero);
         filter.remove(&mut self.tally, &record.parts.root);
         self.by_token.remove(record.digest.hash(), slot);
         self.by_id.remove(self.id_key.hash(record.parts.id), slot);
@@ -384,6 +389,11 @@ impl Table {
         let Some(principal) = principal else { return &self.anonymous };
         let theirs = self.by_principal.get(principal).and_then(|number| self.principals.get(*number));
         theirs.map_or(&[], |theirs| &theirs.slots)
+    }
+
+    /// Whether every lock and mark reaches down from its root.
+    pub(super) fn all_reach_down(&self) -> bool {
+        self.shallow == 0
     }
 
     /// The nodes rooted at `key` or above it, outermost first.

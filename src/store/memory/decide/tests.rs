@@ -1,6 +1,6 @@
 //! The short way of deciding answers as the general one does, whatever the table holds and whatever is asked.
 
-use std::{cell::Cell, future::Future, pin::Pin, task::Context, time::Duration};
+use std::{cell::Cell, future::Future, pin::Pin, sync::Arc, task::Context, time::Duration};
 
 use http::{HeaderValue, Request};
 use proptest::{
@@ -15,7 +15,7 @@ use crate::{
     request::{Conditions, RequestView},
     store::{
         Acquire, Acquired, Authority, Lifetime, LockStore, ManualClock, NewLock, Release, Replaces, StoreFuture, Which,
-        memory::{MemoryStore, inflight::Registry, record::End},
+        memory::{MemoryStore, durable::Queue, inflight::Registry, record::End},
     },
 };
 
@@ -138,6 +138,15 @@ fn key(path: usize) -> ResourceKey<'static> {
     ResourceKey::from_canonical(PATHS[path])
 }
 
+/// How the short way went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Short {
+    /// The writer's lock was known to be the only one that is touched.
+    Alone,
+    /// What is touched was looked for.
+    Looked,
+}
+
 /// A store to which things happen.
 struct World {
     store: MemoryStore,
@@ -148,10 +157,21 @@ struct World {
     coming: Vec<StoreFuture<Acquired>>,
 }
 
+/// What is written down of what happens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum File {
+    None,
+    /// Everything, but not yet.
+    Slow,
+}
+
 impl World {
-    fn new(builder: crate::store::memory::MemoryStoreBuilder) -> Self {
+    fn new(builder: crate::store::memory::MemoryStoreBuilder, file: File) -> Self {
         let hand = ManualClock::new();
-        let store = builder.clock(hand.clock()).build();
+        let mut store = builder.clock(hand.clock()).build();
+        if file == File::Slow {
+            Arc::get_mut(&mut store.core).expect("nobody else has it yet").queue = Some(Arc::new(Queue::new()));
+        }
         Self { store, hand, tokens: Vec::new(), running: Vec::new(), coming: Vec::new() }
     }
 
@@ -203,6 +223,18 @@ impl World {
             Event::Wait(seconds) => self.hand.advance(SECOND * u32::try_from(*seconds).unwrap()),
         }
         self.poll();
+        self.none_lives_beside_one_that_excludes_others();
+    }
+
+    fn none_lives_beside_one_that_excludes_others(&self) {
+        let table = self.store.core.table.read();
+        let now = self.store.core.now();
+        let live: Vec<&Record> = table.records.iter().filter(|record| record.live(now)).collect();
+        for one in live.iter().filter(|one| one.excludes_others()) {
+            for other in live.iter().filter(|other| other.parts.id != one.parts.id) {
+                assert!(!rules::conflict(&one.parts, &other.parts), "{one:?} {other:?}");
+            }
+        }
     }
 
     fn lock(&mut self, asked: &Asked, replaced: Option<LockToken>) {
@@ -244,8 +276,8 @@ impl World {
         question.lists.iter().map(list).collect::<Vec<_>>().join(" ")
     }
 
-    /// Asks both ways. Whether the short one had an answer.
-    fn ask(&self, question: &Question) -> bool {
+    /// Asks both ways. Which the short one was, if it had an answer.
+    fn ask(&self, question: &Question) -> Option<Short> {
         let mut question = question.clone();
         if let Some((_, who, lock)) = question.aimed.and_then(|at| self.some(at)) {
             question.lists = question.aimed.map(|at| (None, vec![(false, State::Token(at))])).into_iter().collect();
@@ -283,12 +315,15 @@ impl World {
         let core = &*self.store.core;
         let digests: Digests = conditions.tokens().iter().map(|token| core.key.digest(token)).collect();
         let table = core.table.read();
-        let short = self.seen(&table, Case::new(core, &table, &write, &digests).shortly());
+        let case = Case::new(core, &table, &write, &digests);
+        let own = case.held.first().copied().flatten().and_then(|slot| table.records.get(slot));
+        let way = if own.is_some_and(|record| case.is_alone(record)) { Short::Alone } else { Short::Looked };
+        let short = self.seen(&table, case.shortly());
         let full = self.seen(&table, Case::new(core, &table, &write, &digests).fully());
         let full = full.expect("the general way always has an answer");
-        let Some(short) = short else { return false };
+        let short = short?;
         assert_eq!(short, full, "{question:?}");
-        true
+        Some(way)
     }
 
     /// What can be seen of an answer, and what it does: which locks are in use, and how many writes are in flight.
@@ -311,16 +346,22 @@ impl World {
 
 #[test]
 fn the_short_way_answers_as_the_general_one() {
-    let (short, asked) = (Cell::new(0), Cell::new(0));
-    let mut runner = TestRunner::new(Config { failure_persistence: None, ..Config::with_cases(768) });
-    let history = (any::<bool>(), vec((event(), vec(question(), 0..4)), 1..16));
-    let run = runner.run(&history, |(guarded, history)| {
+    let (short, alone, asked) = (Cell::new(0), Cell::new(0), Cell::new(0));
+    let mut runner = TestRunner::new(Config { failure_persistence: None, ..Config::with_cases(1024) });
+    let file = prop_oneof![Just(File::None), Just(File::Slow)];
+    let history = (any::<(bool, bool)>(), file, vec((event(), vec(question(), 0..4)), 1..16));
+    let run = runner.run(&history, |((guarded, deep), file, history)| {
         let builder = MemoryStore::builder();
-        let mut world = World::new(if guarded { builder } else { builder.check_only() });
-        for (event, questions) in &history {
-            world.happens(event);
-            for question in questions {
-                short.set(short.get() + u32::from(world.ask(question)));
+        let mut world = World::new(if guarded { builder } else { builder.check_only() }, file);
+        for (mut event, questions) in history {
+            if let (true, Event::Lock(asked) | Event::Replace(asked, _)) = (deep, &mut event) {
+                asked.depth = Depth::Infinity;
+            }
+            world.happens(&event);
+            for question in &questions {
+                let way = world.ask(question);
+                short.set(short.get() + u32::from(way.is_some()));
+                alone.set(alone.get() + u32::from(way == Some(Short::Alone)));
                 asked.set(asked.get() + 1);
             }
         }
@@ -328,11 +369,12 @@ fn the_short_way_answers_as_the_general_one() {
     });
     run.unwrap_or_else(|error| panic!("{error}"));
     assert!(6 * short.get() > asked.get(), "the short way is for what is common: {short:?} of {asked:?}");
+    assert!(60 * alone.get() > asked.get(), "and the shortest for what is most common: {alone:?} of {asked:?}");
 }
 
 #[test]
 fn what_is_common_goes_the_short_way() {
-    let mut world = World::new(MemoryStore::builder());
+    let mut world = World::new(MemoryStore::builder(), File::None);
     let (scope, depth) = (LockScope::Exclusive, Depth::Infinity);
     world.happens(&Event::Lock(Asked { path: 2, scope, depth, frozen: false, who: 1, seconds: 9 }));
     let put = |path| vec![(path, Effect::Write, Membership::Changed)];
@@ -346,16 +388,51 @@ fn what_is_common_goes_the_short_way() {
         named: 100,
         aimed: None,
     };
-    for (what, question) in [
-        ("the holder's write, by If", question(put(2), true, false)),
-        ("by Lock-Token", question(put(2), false, true)),
-        ("by both", question(put(2), true, true)),
-        ("below the root of the lock", question(put(3), true, false)),
-        ("a DELETE of it", question(vec![(2, Effect::Unlink, Membership::Changed)], true, false)),
-        ("somebody's write without a token", question(put(2), false, false)),
-        ("one that meets no lock", question(put(7), false, false)),
+    use Short::{Alone, Looked};
+    for (what, question, way) in [
+        ("the holder's write, by If", question(put(2), true, false), Alone),
+        ("by Lock-Token", question(put(2), false, true), Alone),
+        ("by both", question(put(2), true, true), Alone),
+        ("below the root of the lock", question(put(3), true, false), Alone),
+        ("a DELETE of it", question(vec![(2, Effect::Unlink, Membership::Changed)], true, false), Alone),
+        ("of two under it", question([put(2), put(3)].concat(), true, false), Alone),
+        ("somebody's write without a token", question(put(2), false, false), Looked),
+        ("one that meets no lock", question(put(7), false, false), Looked),
+        ("one under it and one beside it", question([put(2), put(7)].concat(), true, false), Looked),
     ] {
-        assert!(world.ask(&question), "{what}");
+        assert_eq!(world.ask(&question), Some(way), "{what}");
     }
-    assert!(!world.ask(&question(put(7), true, false)), "a token for something else: 412 says which");
+    assert_eq!(world.ask(&question(put(7), true, false)), None, "a token for something else: 412 says which");
+    let of_parent = Asked { path: 1, scope, depth: Depth::Zero, frozen: false, who: 2, seconds: 9 };
+    world.happens(&Event::Lock(of_parent));
+    assert_eq!(world.ask(&question(put(2), true, false)), None, "the lock of somebody else on the parent");
+    assert_eq!(world.ask(&question(put(3), true, false)), Some(Looked), "which does not reach down");
+}
+
+#[test]
+fn who_is_to_be_replaced_is_not_alone() {
+    for file in [File::None, File::Slow] {
+        let mut world = World::new(MemoryStore::builder(), file);
+        let (scope, depth) = (LockScope::Exclusive, Depth::Infinity);
+        let lock = |path| Asked { path, scope, depth, frozen: false, who: 1, seconds: 9 };
+        let question = |token| Question {
+            targets: vec![(3, Effect::Write, Membership::Changed)],
+            lists: vec![(None, vec![(false, State::Token(token))])],
+            lock_token: None,
+            submitted: None,
+            who: 1,
+            proof: 0,
+            named: 100,
+            aimed: None,
+        };
+        world.happens(&Event::Lock(lock(2)));
+        assert_eq!(world.ask(&question(0)), Some(Short::Alone));
+        // The holder's own write keeps the mark waiting.
+        world.happens(&Event::Write(3, Some(0)));
+        world.happens(&Event::Replace(lock(1), 0));
+        assert_eq!(world.ask(&question(0)), None, "the mark refuses it");
+        world.happens(&Event::Done);
+        let way = world.ask(&question(1));
+        assert_eq!(way, if file == File::None { Some(Short::Looked) } else { None }, "the other has not gone yet");
+    }
 }

@@ -106,6 +106,7 @@ impl Row {
             generation: self.generation,
             leaving: None,
             pins: Arc::default(),
+            rivalry: super::record::Rivalry::Never,
             place: super::record::Place::default(),
         }
     }

@@ -6,7 +6,7 @@ use crate::{
     store::memory::{
         filter::Glance,
         pins::Pins,
-        record::{Ends, Stage},
+        record::{Ends, Rivalry, Stage},
     },
 };
 
@@ -83,6 +83,7 @@ impl Model {
             generation: 0,
             leaving: None,
             pins: Arc::<Pins>::default(),
+            rivalry: Rivalry::Never,
             place: Place::default(),
         };
         let slot = self.table.link(&self.filter, record);
