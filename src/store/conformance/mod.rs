@@ -245,6 +245,7 @@ macro_rules! __conformance_cases {
                 a_store_has_so_many_locks: Any,
                 the_dead_do_not_count: Any,
                 a_lock_held_late_does_not_count_afterwards: Guarded,
+                a_lock_that_is_replaced_twice_over_makes_room_once: Any,
                 a_conflict_comes_before_a_quota: Any,
                 racing_acquires_keep_to_the_quota: Any,
             }

@@ -57,6 +57,20 @@ pub async fn the_dead_do_not_count<F: Fixture>(fixture: &F) {
     Ask::exclusive(ANN, "/d").quota(1, 1).one(&store).await;
 }
 
+/// Who names a lock twice among those to be replaced makes room for one, and ends one.
+pub async fn a_lock_that_is_replaced_twice_over_makes_room_once<F: Fixture>(fixture: &F) {
+    let store = fixture.fresh().await;
+    let lock = Ask::exclusive(ANN, "/a").quota(1, 1).one(&store).await;
+    let twice = |ask: Ask| ask.replacing(Swap::Own(lock.token)).replacing(Swap::Own(lock.token));
+    for (quota, whose) in [((1, ANY), QuotaExceeded::Principal), ((ANY, 1), QuotaExceeded::Store)] {
+        let two = twice(Ask::several(ANN, &["/b", "/c"]).quota(quota.0, quota.1));
+        assert_eq!(two.go(&store).await, Acquired::OverQuota(whose), "one goes, two come (G10)");
+    }
+    Wr::put(ANN, "/a").with(&lock).admitted(&store, "what was not replaced is held").await;
+    let one = twice(Ask::exclusive(ANN, "/b").quota(1, 1)).one(&store).await;
+    assert_eq!(find(&store, LockQuery::at_or_below(key("/"))).await, [one.lock], "one goes, one comes");
+}
+
 /// A lock that outlived its own end under a write does not count once that write has ended.
 pub async fn a_lock_held_late_does_not_count_afterwards<F: Fixture>(fixture: &F) {
     let (store, grain) = (fixture.fresh().await, fixture.grain());

@@ -410,13 +410,17 @@ mod tests {
 
     #[test]
     fn of_two_with_one_token_the_later_counts_and_outlives_the_earlier() {
-        let (digest, id) = (TokenKey::random().digest(&LockToken::random()), LockId::random());
-        let mut graveyard = Graveyard::new(Memory { most: 2, ..Memory::default() });
-        graveyard.add(digest, None, lost(id));
-        graveyard.add(digest, None, LostLock { cause: LostCause::Expired, ..lost(id) });
-        assert_eq!(graveyard.by_token(&digest, ANYBODY, NOW).unwrap().cause, LostCause::Expired);
-        graveyard.add(TokenKey::random().digest(&LockToken::random()), None, lost(LockId::random()));
-        assert_eq!(graveyard.by_token(&digest, ANYBODY, NOW).unwrap().cause, LostCause::Expired);
-        assert!(graveyard.has_id(id, NOW));
+        // Also where numbers start anew between the two.
+        for first in [0, u32::MAX - 1, u32::MAX] {
+            let (digest, id) = (TokenKey::random().digest(&LockToken::random()), LockId::random());
+            let mut graveyard = Graveyard::new(Memory { most: 2, ..Memory::default() });
+            graveyard.first = first;
+            graveyard.add(digest, None, lost(id));
+            graveyard.add(digest, None, LostLock { cause: LostCause::Expired, ..lost(id) });
+            assert_eq!(graveyard.by_token(&digest, ANYBODY, NOW).unwrap().cause, LostCause::Expired);
+            graveyard.add(TokenKey::random().digest(&LockToken::random()), None, lost(LockId::random()));
+            assert_eq!(graveyard.by_token(&digest, ANYBODY, NOW).unwrap().cause, LostCause::Expired);
+            assert!(graveyard.has_id(id, NOW));
+        }
     }
 }

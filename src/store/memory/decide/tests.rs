@@ -436,3 +436,62 @@ fn who_is_to_be_replaced_is_not_alone() {
         assert_eq!(way, if file == File::None { Some(Short::Looked) } else { None }, "the other has not gone yet");
     }
 }
+
+/// A store with exclusive locks of alice's on `/a/b` and `/e`.
+fn two_locks() -> World {
+    let mut world = World::new(MemoryStore::builder());
+    for path in [2, 6] {
+        let (scope, depth) = (LockScope::Exclusive, Depth::Infinity);
+        world.happens(&Event::Lock(Asked { path, scope, depth, frozen: false, who: 1, seconds: 9 }));
+    }
+    world
+}
+
+#[test]
+fn a_lock_that_is_about_to_end_blocks_and_answers_for_nothing() {
+    let mut world = two_locks();
+    let (alice, targets) = (principal(1), [Target::write(key(2))]);
+    let mut with_token = Conditions::NONE;
+    with_token.submit(world.tokens[0].0).unwrap();
+    let asked = |world: &World, conditions: &Conditions<'_>| {
+        world.store.admit(&Write::new(&targets, conditions).by(alice.as_ref())).into_ready().expect("at once").unwrap()
+    };
+    assert!(matches!(asked(&world, &with_token), Verdict::Admitted(_)));
+    world.happens(&Event::Leaving(0));
+    for conditions in [&with_token, &Conditions::NONE] {
+        let Verdict::Refused(refused) = asked(&world, conditions) else { panic!("its end is decided") };
+        assert_eq!(refused.blockers.len(), 1, "until that is written down it stands");
+    }
+}
+
+#[test]
+fn of_several_locks_that_are_to_answer_none_stays_pinned_when_one_has_ended() {
+    let world = two_locks();
+    let core = &*world.store.core;
+    let table = core.table.read();
+    let slots: Vec<u32> = world.tokens.iter().map(|(token, ..)| table.by_token(&core.key.digest(token)).unwrap()).collect();
+    let pins = |at: usize| &table.records.get(slots[at]).unwrap().pins;
+    let (targets, conditions) = ([Target::write(key(2))], Conditions::NONE);
+    let write = Write::new(&targets, &conditions);
+    let case = Case::new(core, &table, &write, &[]);
+    pins(1).end();
+    assert!(case.pin(&slots).is_none());
+    assert!(!pins(0).in_use(), "or it would never expire");
+    assert!(case.pin(&slots[..1]).is_some() && pins(0).in_use());
+}
+
+#[test]
+fn a_lock_whose_life_is_over_is_nobodys_to_pin_even_where_the_clock_is_behind() {
+    let world = two_locks();
+    let core = &*world.store.core;
+    let table = core.table.read();
+    let record = table.records.get(table.by_token(&core.key.digest(&world.tokens[0].0)).unwrap()).unwrap();
+    let now = core.now();
+    record.pins.pin().unwrap();
+    assert!(record.live(now.after(17 * SECOND)), "a write keeps it beyond its own end");
+    assert!(!record.live(now.after(18 * SECOND)), "but not beyond its life");
+    assert!(
+        record.pins.pin().is_err() && !record.live(now),
+        "it ends once, and for whoever looks later with an earlier time"
+    );
+}
