@@ -211,7 +211,8 @@ BEGIN
     _numbers := _numbers || nextval('@.generation');
   END LOOP;
   IF _of_store IS NOT NULL THEN
-    IF @.full_1(_space, _now, _of_store, _new, _swaps, _counting) THEN
+    -- One that is named twice makes room for one.
+    IF @.full_1(_space, _now, _of_store, _new, ARRAY(SELECT DISTINCT unnest(_swaps)), _counting) THEN
       _row.code := 5;
       RETURN NEXT _row;
       RETURN;
