@@ -439,7 +439,7 @@ fn who_is_to_be_replaced_is_not_alone() {
 
 /// A store with exclusive locks of alice's on `/a/b` and `/e`.
 fn two_locks() -> World {
-    let mut world = World::new(MemoryStore::builder());
+    let mut world = World::new(MemoryStore::builder(), File::None);
     for path in [2, 6] {
         let (scope, depth) = (LockScope::Exclusive, Depth::Infinity);
         world.happens(&Event::Lock(Asked { path, scope, depth, frozen: false, who: 1, seconds: 9 }));
