@@ -1,26 +1,35 @@
 //! `Order`: numbers in the order of their paths, for what lies below a path and for lists that go on where one ended.
 //!
-//! A crit-bit tree: each branch names the first bit in which the paths on its two sides differ, and an entry costs twelve
-//! bytes. The paths stay with the caller. Going down reads the path that is looked for and no other; one other is compared
-//! at the end. A sorted tree of pointers to paths would follow some twenty of them, each to cold memory.
+//! A crit-bit tree: each branch names the first bit in which the paths on its two sides differ. Its lowest levels are
+//! [pages](page): up to sixteen entries that are neighbours in the tree, in two lines of a cache, so that the way down ends
+//! in one cold place and not in five. An entry costs some twelve bytes. The paths stay with the caller. Going down reads
+//! the path that is looked for and no other; one other is compared at the end. A sorted tree of pointers to paths would
+//! follow some twenty of them, each to cold memory.
 
-use std::cmp::Ordering;
+mod arena;
+mod page;
+
+use std::{ops::Range, slice};
 
 use smallvec::SmallVec;
 
-/// Nothing at all, as a link; also the end of the list of free branches.
+use self::{
+    arena::{Arena, Spare},
+    page::{MOST, Page},
+};
+
+/// Nothing at all, as a link.
 const NONE: u32 = u32::MAX;
 /// Set in a link to an entry.
 const ENTRY: u32 = 1 << 31;
-/// Branches are allocated in this number, so that growing moves nothing.
-const CHUNK: usize = 4096;
+/// Set in a link to a page.
+const PAGE: u32 = 1 << 30;
 
 #[derive(Debug)]
 pub(super) struct Order {
     root: u32,
-    chunks: Vec<Vec<Branch>>,
-    /// The first of the branches that are not in use; each knows the next as its first child.
-    free: u32,
+    branches: Arena<Branch>,
+    pages: Arena<Page>,
 }
 
 /// Both sides agree up to `bit`; those with 0 there are on the first side, which comes before the other.
@@ -30,12 +39,41 @@ struct Branch {
     sides: [u32; 2],
 }
 
+impl Spare for Branch {
+    fn next(&mut self) -> &mut u32 {
+        &mut self.sides[0]
+    }
+}
+
+/// What a link leads to.
+enum Link {
+    Branch,
+    Entry(u32),
+    Page(u32),
+}
+
+fn what(link: u32) -> Link {
+    if link & ENTRY != 0 {
+        Link::Entry(link & !ENTRY)
+    } else if link & PAGE != 0 {
+        Link::Page(link & !PAGE)
+    } else {
+        Link::Branch
+    }
+}
+
+const fn is_branch(link: u32) -> bool {
+    link & (ENTRY | PAGE) == 0
+}
+
 /// A place in a path: of each byte first whether it is there, then its eight bits, the high one first. So a path comes
 /// before those that go on where it ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 struct Bit(u32);
 
 impl Bit {
+    const LAST: Self = Self(u32::MAX);
+
     fn new(byte: usize, which: u32) -> Self {
         Self(u32::try_from(byte).unwrap_or(u32::MAX >> 4) << 4 | which)
     }
@@ -54,20 +92,22 @@ impl Bit {
         (self.0 >> 4) as usize
     }
 
+    #[inline]
     fn of(self, path: &[u8]) -> usize {
-        match (path.get(self.byte()), self.0 & 15) {
-            (None, _) => 0,
-            (Some(_), 0) => 1,
-            (Some(byte), which) => usize::from(byte >> (8 - which) & 1),
-        }
+        // A ninth bit, above the others, says that the byte is there.
+        let byte = path.get(self.byte()).map_or(0, |byte| usize::from(*byte) | 1 << 8);
+        byte >> (8 - (self.0 & 15)) & 1
     }
 }
 
 impl Default for Order {
     fn default() -> Self {
-        Self { root: NONE, chunks: Vec::new(), free: NONE }
+        Self { root: NONE, branches: Arena::default(), pages: Arena::default() }
     }
 }
+
+/// A branch, and one of its sides.
+type Turn = (u32, usize);
 
 impl Order {
     pub(super) fn is_empty(&self) -> bool {
@@ -83,20 +123,47 @@ impl Order {
             return;
         }
         // The branches on the way, and to which side it went.
-        let mut way: SmallVec<[(u32, usize); 36]> = SmallVec::new();
+        let mut way: SmallVec<[Turn; 36]> = SmallVec::new();
         let mut link = self.root;
-        while link & ENTRY == 0 {
-            let branch = self.branch(link);
-            let side = branch.bit.of(path);
-            way.push((link, side));
-            link = branch.sides[side];
-        }
-        let Some(bit) = Bit::first_difference(path, path_of(link & !ENTRY).as_bytes()) else {
-            debug_assert!(false, "a path is entered once");
-            return;
+        let bit = loop {
+            while is_branch(link) {
+                let branch = self.branches.get(link);
+                let side = branch.bit.of(path);
+                way.push((link, side));
+                link = branch.sides[side];
+            }
+            let (nearest, page) = match what(link) {
+                Link::Page(at) => {
+                    let page = self.pages.get(at);
+                    let nearest = page.nearest(path);
+                    (page.numbers()[nearest], Some((at, nearest)))
+                }
+                _ => (link & !ENTRY, None),
+            };
+            let Some(bit) = Bit::first_difference(path, path_of(nearest).as_bytes()) else {
+                debug_assert!(false, "a path is entered once");
+                return;
+            };
+            if way.last().is_some_and(|(above, _)| self.branches.get(*above).bit > bit) {
+                break bit;
+            }
+            // Nothing is between it and the nearest but what is in one page with that.
+            let Some((at, nearest)) = page else {
+                let pair = Page::of_two(bit, bit.of(path), number, nearest);
+                let fresh = self.pages.take(pair) | PAGE;
+                self.relink(way.last().copied(), fresh);
+                return;
+            };
+            let page = self.pages.get_mut(at);
+            if page.numbers().len() < MOST {
+                page.insert(nearest, bit, bit.of(path), number);
+                return;
+            }
+            link = self.split(at);
+            self.relink(way.last().copied(), link);
         };
         while let Some((above, _)) = way.last()
-            && self.branch(*above).bit > bit
+            && self.branches.get(*above).bit > bit
         {
             link = *above;
             way.pop();
@@ -104,19 +171,44 @@ impl Order {
         let side = bit.of(path);
         let mut sides = [link; 2];
         sides[side] = number | ENTRY;
-        let fresh = self.take_branch(Branch { bit, sides });
+        let fresh = self.branches.take(Branch { bit, sides });
         self.relink(way.last().copied(), fresh);
+    }
+
+    /// Makes two of a page that is full; the branch to both.
+    fn split(&mut self, at: u32) -> u32 {
+        let (bit, halves) = self.pages.get(at).split();
+        self.pages.give_back(at);
+        let sides = halves.map(|half| self.leaf(half));
+        self.branches.take(Branch { bit, sides })
+    }
+
+    /// Keeps a page, which no page has to be for a single entry.
+    fn leaf(&mut self, page: Page) -> u32 {
+        match page.numbers() {
+            [number] => *number | ENTRY,
+            _ => self.pages.take(page) | PAGE,
+        }
     }
 
     /// Takes out a number that was entered with this path.
     pub(super) fn remove(&mut self, path: &str, number: u32) {
         let path = path.as_bytes();
-        let (mut before, mut last, mut link) = (None, None, self.root);
-        while link & ENTRY == 0 {
-            let branch = self.branch(link);
+        let (mut before, mut last, mut link): (Option<Turn>, Option<Turn>, u32) = (None, None, self.root);
+        while is_branch(link) {
+            let branch = self.branches.get(link);
             let side = branch.bit.of(path);
             before = last.replace((link, side));
             link = branch.sides[side];
+        }
+        if let Link::Page(at) = what(link) {
+            let page = self.pages.get_mut(at);
+            let nearest = page.nearest(path);
+            if page.numbers()[nearest] == number {
+                page.remove(nearest);
+                self.shrunk(at, before, last);
+            }
+            return;
         }
         if link != number | ENTRY {
             return;
@@ -125,9 +217,37 @@ impl Order {
             *self = Self::default();
             return;
         };
-        let stays = self.branch(branch).sides[1 - side];
+        let stays = self.branches.get(branch).sides[1 - side];
         self.relink(before, stays);
-        self.branch_mut(branch).sides[0] = std::mem::replace(&mut self.free, branch);
+        self.branches.give_back(branch);
+    }
+
+    /// A page became smaller, to which the branch `last` leads and to that `before`: it may be one with its neighbour.
+    fn shrunk(&mut self, at: u32, before: Option<Turn>, last: Option<Turn>) {
+        let page = *self.pages.get(at);
+        if let Some((above, side)) = last {
+            let Branch { bit, sides } = *self.branches.get(above);
+            let neighbour = match what(sides[1 - side]) {
+                Link::Branch => None,
+                Link::Entry(number) => Some(Page::of_one(number)),
+                Link::Page(at) => Some(*self.pages.get(at)),
+            };
+            // Far from full, so that who comes and goes at the edge of a page does not split it each time.
+            if let Some(neighbour) = neighbour.filter(|other| page.numbers().len() + other.numbers().len() <= MOST / 2) {
+                let both = if side == 0 { page.and(bit, &neighbour) } else { neighbour.and(bit, &page) };
+                *self.pages.get_mut(at) = both;
+                if let Link::Page(other) = what(sides[1 - side]) {
+                    self.pages.give_back(other);
+                }
+                self.relink(before, at | PAGE);
+                self.branches.give_back(above);
+                return;
+            }
+        }
+        if let [number] = page.numbers() {
+            self.relink(last, *number | ENTRY);
+            self.pages.give_back(at);
+        }
     }
 
     /// The numbers whose paths start with `prefix`, those before path `from` aside, in order.
@@ -137,33 +257,42 @@ impl Order {
         from: Option<&str>,
         path_of: impl Fn(u32) -> &'p str,
     ) -> Walk<'o> {
-        let mut walk = Walk { order: self, links: SmallVec::new() };
+        let mut walk = Walk { order: self, links: SmallVec::new(), here: [].iter() };
         let mut top = self.root;
-        while top != NONE && top & ENTRY == 0 && self.branch(top).bit.byte() < prefix.len() {
-            let branch = self.branch(top);
+        while is_branch(top) && self.branches.get(top).bit.byte() < prefix.len() {
+            let branch = self.branches.get(top);
             top = branch.sides[branch.bit.of(prefix)];
         }
         if top == NONE {
             return walk;
         }
-        let any = self.down(top, |_| 0, |_| ());
+        // Of a page those only that agree as far as the prefix goes.
+        let (any, within) = match what(top) {
+            Link::Page(at) => {
+                let page = self.pages.get(at);
+                let nearest = page.nearest(prefix);
+                (page.numbers()[nearest], page.agreeing(nearest, Bit::new(prefix.len(), 0)))
+            }
+            _ => (self.nearest(top, b""), 0..MOST),
+        };
         if !path_of(any).as_bytes().starts_with(prefix) {
             return walk;
         }
         let Some(from) = from.map(str::as_bytes).filter(|from| *from > prefix) else {
-            walk.links.push(top);
+            walk.enter(top, within);
             return walk;
         };
         if !from.starts_with(prefix) {
             // After all that start so.
             return walk;
         }
-        let nearest = self.down(top, |branch| branch.bit.of(from), |_| ());
+        let nearest = self.nearest(top, from);
         let differs = Bit::first_difference(from, path_of(nearest).as_bytes());
+        let comes_first = differs.is_some_and(|bit| bit.of(from) == 1);
         let mut link = top;
-        while link & ENTRY == 0 {
-            let branch = self.branch(link);
-            if differs.is_some_and(|bit| branch.bit.cmp(&bit) == Ordering::Greater) {
+        while is_branch(link) {
+            let branch = self.branches.get(link);
+            if differs.is_some_and(|bit| branch.bit > bit) {
                 break;
             }
             let side = branch.bit.of(from);
@@ -172,53 +301,38 @@ impl Order {
             }
             link = branch.sides[side];
         }
-        // All that is left here agrees with `from` up to the bit in which it differs.
-        if differs.is_none_or(|bit| bit.of(from) == 0) {
-            walk.links.push(link);
+        if let Link::Page(at) = what(link) {
+            let page = self.pages.get(at);
+            let end = if link == top { within.end } else { MOST };
+            let same = page.agreeing(page.nearest(from), differs.unwrap_or(Bit::LAST));
+            walk.enter(link, if comes_first { same.end } else { same.start }..end);
+        } else if !comes_first {
+            // All that is left here agrees with `from` up to the bit in which it differs.
+            walk.enter(link, 0..MOST);
         }
         walk
     }
 
-    /// The entry at the end of the way down from `link`.
-    fn down(&self, mut link: u32, side: impl Fn(&Branch) -> usize, mut passed: impl FnMut(&Branch)) -> u32 {
-        while link & ENTRY == 0 {
-            let branch = self.branch(link);
-            passed(branch);
-            link = branch.sides[side(branch)];
+    /// The entry at the end of the way that `path` takes from `link` on.
+    fn nearest(&self, mut link: u32, path: &[u8]) -> u32 {
+        while is_branch(link) {
+            let branch = self.branches.get(link);
+            link = branch.sides[branch.bit.of(path)];
         }
-        link & !ENTRY
+        match what(link) {
+            Link::Page(at) => {
+                let page = self.pages.get(at);
+                page.numbers()[page.nearest(path)]
+            }
+            _ => link & !ENTRY,
+        }
     }
 
-    fn branch(&self, link: u32) -> &Branch {
-        &self.chunks[link as usize / CHUNK][link as usize % CHUNK]
-    }
-
-    fn branch_mut(&mut self, link: u32) -> &mut Branch {
-        &mut self.chunks[link as usize / CHUNK][link as usize % CHUNK]
-    }
-
-    fn relink(&mut self, at: Option<(u32, usize)>, to: u32) {
+    fn relink(&mut self, at: Option<Turn>, to: u32) {
         match at {
-            Some((branch, side)) => self.branch_mut(branch).sides[side] = to,
+            Some((branch, side)) => self.branches.get_mut(branch).sides[side] = to,
             None => self.root = to,
         }
-    }
-
-    fn take_branch(&mut self, branch: Branch) -> u32 {
-        if self.free != NONE {
-            let link = self.free;
-            let old = std::mem::replace(self.branch_mut(link), branch);
-            self.free = old.sides[0];
-            return link;
-        }
-        if self.chunks.last().is_none_or(|chunk| chunk.len() == CHUNK) {
-            let room = if self.chunks.is_empty() { 0 } else { CHUNK };
-            self.chunks.push(Vec::with_capacity(room));
-        }
-        let before = (self.chunks.len() - 1) * CHUNK;
-        let chunk = self.chunks.last_mut().expect("made just now, if there was none");
-        chunk.push(branch);
-        u32::try_from(before + chunk.len() - 1).expect("there are fewer branches than entries")
     }
 }
 
@@ -226,17 +340,44 @@ impl Order {
 #[derive(Debug)]
 pub(super) struct Walk<'o> {
     order: &'o Order,
+    /// What is left of the page it is in.
+    here: slice::Iter<'o, u32>,
     /// What is still to come, the next last.
     links: SmallVec<[u32; 32]>,
+}
+
+impl Walk<'_> {
+    /// Goes on with what `link` leads to, of a page with those `within` only.
+    fn enter(&mut self, link: u32, within: Range<usize>) {
+        match what(link) {
+            Link::Page(at) => {
+                let numbers = self.order.pages.get(at).numbers();
+                self.here = numbers[within.start..within.end.min(numbers.len())].iter();
+            }
+            _ => self.links.push(link),
+        }
+    }
 }
 
 impl Iterator for Walk<'_> {
     type Item = u32;
 
     fn next(&mut self) -> Option<u32> {
-        let link = self.links.pop()?;
-        let (order, links) = (self.order, &mut self.links);
-        Some(order.down(link, |_| 0, |branch| links.push(branch.sides[1])))
+        loop {
+            if let Some(number) = self.here.next() {
+                return Some(*number);
+            }
+            let mut link = self.links.pop()?;
+            while is_branch(link) {
+                let [first, then] = self.order.branches.get(link).sides;
+                self.links.push(then);
+                link = first;
+            }
+            match what(link) {
+                Link::Entry(number) => return Some(number),
+                _ => self.enter(link, 0..MOST),
+            }
+        }
     }
 }
 
@@ -247,24 +388,24 @@ mod tests {
     use super::*;
 
     /// A path made of few letters and slashes, so that many share prefixes, are prefixes, or differ in one byte.
-    fn path(random: &mut u64) -> String {
+    fn path(random: &mut u64, most: u64) -> String {
         let mut next = |most: u64| {
             *random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             (*random >> 33) % most
         };
         let letters = ['/', '/', 'a', 'b', '0', '.', 'ä', '\u{1}', '\u{10ffff}'];
-        let len = next(7);
+        let len = next(most);
         std::iter::once('/').chain((0..len).map(|_| letters[next(9) as usize])).collect()
     }
 
     #[test]
     fn it_is_in_order_and_finds_what_starts_with_a_path_from_any_path_on() {
         let mut random = 3_u64;
-        for _ in 0..20 {
+        for round in 0..20 {
             let (mut order, mut model) = (Order::default(), BTreeMap::<String, u32>::new());
             let mut paths: Vec<String> = Vec::new();
-            for step in 0..400 {
-                let name = path(&mut random);
+            for step in 0..1_000 {
+                let name = path(&mut random, 4 + round / 4);
                 if let Some(number) = model.remove(&name) {
                     order.remove(&name, number);
                 } else {
@@ -277,7 +418,7 @@ mod tests {
                 if step % 4 != 0 {
                     continue;
                 }
-                let (prefix, from) = (path(&mut random), path(&mut random));
+                let (prefix, from) = (path(&mut random, 7), path(&mut random, 7));
                 for from in [None, Some(&*from), Some(&*prefix)] {
                     let found: Vec<u32> =
                         order.starting(prefix.as_bytes(), from, |number| &paths[number as usize]).collect();
@@ -307,21 +448,71 @@ mod tests {
     }
 
     #[test]
-    fn branches_are_used_again() {
-        let paths: Vec<String> = (0..2 * CHUNK).map(|number| format!("/{number:05}")).collect();
+    fn branches_and_pages_are_used_again() {
+        let paths: Vec<String> = (0..8_192).map(|number| format!("/{number:05}")).collect();
         let mut order = Order::default();
+        let mut places = None;
         for _ in 0..3 {
-            for (number, path) in (0..).zip(&paths) {
+            for (number, path) in (0..).zip(&paths).skip(usize::from(places.is_some())) {
                 order.insert(path, number, |number| &paths[number as usize]);
             }
-            assert_eq!(order.chunks.iter().map(Vec::len).sum::<usize>(), paths.len() - 1);
-            assert!(order.starting(b"/", None, |number| &paths[number as usize]).eq(0..2 * CHUNK as u32));
+            let now = (order.branches.places(), order.pages.places());
+            assert_eq!(*places.get_or_insert(now), now);
+            assert!(now.1 * MOST < 2 * paths.len() && now.0 < now.1, "{now:?}");
+            assert!(order.starting(b"/", None, |number| &paths[number as usize]).eq(0..8_192));
             for (number, path) in (0..).zip(&paths).skip(1) {
                 order.remove(path, number);
             }
-            order.remove(&paths[0], 0);
-            order.insert("/x", 0, |_| "");
-            order.remove("/x", 0);
+            assert_eq!(order.root, ENTRY, "the first is left");
         }
+        order.remove(&paths[0], 0);
+        assert!(order.is_empty());
+    }
+
+    #[test]
+    fn pages_that_few_are_left_in_become_one() {
+        let paths: Vec<String> = (0..10_000).map(|number| format!("/{:08x}", mixed(number))).collect();
+        let path_of = |number: u32| &*paths[number as usize];
+        let mut order = Order::default();
+        (0..).zip(&paths).for_each(|(number, path)| order.insert(path, number, path_of));
+        for (number, path) in (0..).zip(&paths).filter(|(number, _)| number % 100 != 0) {
+            order.remove(path, number);
+        }
+        let mut left: Vec<u32> = (0..10_000).step_by(100).collect();
+        left.sort_unstable_by_key(|number| path_of(*number));
+        assert!(order.starting(b"/", None, path_of).eq(left.iter().copied()));
+        let mut used = 0;
+        let mut links = vec![order.root];
+        while let Some(link) = links.pop() {
+            match what(link) {
+                Link::Branch => links.extend(order.branches.get(link).sides),
+                _ => used += 1,
+            }
+        }
+        assert!(used <= 40, "{used} pages or entries for a hundred");
+    }
+
+    #[test]
+    fn paths_each_of_which_is_in_the_next_are_in_order_in_whichever_order_they_come() {
+        let paths: Vec<String> = (0..200).map(|number| format!("/{}", "a/".repeat(number))).collect();
+        let path_of = |number: u32| &*paths[number as usize];
+        for step in [1, 3, 7, 199] {
+            let mut order = Order::default();
+            let numbers = || (0..200).map(|number| number * step % 200);
+            numbers().for_each(|number| order.insert(path_of(number), number, path_of));
+            assert!(order.starting(b"/", None, path_of).eq(0..200));
+            assert!(order.starting(b"/", Some(path_of(77)), path_of).eq(77..200));
+            assert!(order.starting(path_of(150).as_bytes(), Some(path_of(77)), path_of).eq(150..200));
+            for number in numbers().take(100) {
+                order.remove(path_of(number), number);
+            }
+            let mut left: Vec<u32> = numbers().skip(100).collect();
+            left.sort_unstable();
+            assert!(order.starting(b"/", None, path_of).eq(left));
+        }
+    }
+
+    fn mixed(number: u32) -> u32 {
+        (number + 1).wrapping_mul(0x9e37_79b9).rotate_left(15).wrapping_mul(0x85eb_ca6b)
     }
 }
