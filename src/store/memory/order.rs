@@ -225,7 +225,9 @@ impl Order {
     /// A page became smaller, to which the branch `last` leads and to that `before`: it may be one with its neighbour.
     fn shrunk(&mut self, at: u32, before: Option<Turn>, last: Option<Turn>) {
         let page = *self.pages.get(at);
-        if let Some((above, side)) = last {
+        // Else there is no need to look at the neighbour, which is in cold memory.
+        let is_small = page.numbers().len() < MOST / 2;
+        if let Some((above, side)) = last.filter(|_| is_small) {
             let Branch { bit, sides } = *self.branches.get(above);
             let neighbour = match what(sides[1 - side]) {
                 Link::Branch => None,
