@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
-use sha2::{Digest, Sha256};
+use sha2::{Digest, Sha256, block_api::compress256};
 use uuid::Uuid;
 
 /// The secret that answers for a lock: a UUID, written as `urn:uuid:…` (RFC 4918 section 6.5).
@@ -73,11 +73,7 @@ impl LockToken {
             Some((scheme, uuid)) if scheme == SCHEME || scheme.eq_ignore_ascii_case(SCHEME) => uuid,
             _ => return Err(TokenError::Malformed),
         };
-        // The parser also reads the simple and the braced form, which are no URIs.
-        if uuid.len() != 36 {
-            return Err(TokenError::Malformed);
-        }
-        Self::from_uuid(Uuid::try_parse_ascii(uuid).map_err(|_| TokenError::Malformed)?)
+        Self::from_uuid(uuid.try_into().ok().and_then(hyphenated).ok_or(TokenError::Malformed)?)
     }
 
     /// The UUID itself. It is as secret as the token.
@@ -90,6 +86,41 @@ impl LockToken {
     pub fn urn(&self) -> impl fmt::Display + use<> {
         self.0.urn()
     }
+}
+
+/// The UUID of `xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx`, the digits in either case, eight of them at once. That is the one form of
+/// a UUID that its URN has, and each write of a holder's has one to read.
+fn hyphenated(text: &[u8; 36]) -> Option<Uuid> {
+    let [a, b, c, d, e, f, g, h, b'-', i, j, k, l, b'-', m, n, o, p, b'-', q, r, s, t, b'-', rest @ ..] = *text else {
+        return None;
+    };
+    let [u, v, w, x, rest @ ..] = rest;
+    let words = [[a, b, c, d, e, f, g, h], [i, j, k, l, m, n, o, p], [q, r, s, t, u, v, w, x], rest].map(digits);
+    let odd = words.iter().fold(0, |odd, (_, wrong)| odd | wrong);
+    let number = words.iter().fold(0, |number, (word, _)| number << 32 | u128::from(*word));
+    (odd == 0).then(|| Uuid::from_u128(number))
+}
+
+/// The number that eight hexadecimal digits are; and 0, unless one of them is none.
+#[inline(always)]
+const fn digits(text: [u8; 8]) -> (u32, u64) {
+    const EACH: u64 = 0x0101_0101_0101_0101;
+    const HIGH: u64 = EACH << 7;
+    // The first digit is in the high byte. Where the high bit of a byte is set by itself, it is none, and what is computed of
+    // the others does not matter.
+    let text = u64::from_be_bytes(text);
+    let low = text & !HIGH;
+    let lower = low | (EACH * 0x20);
+    // The high bit of each byte that is not below the one that is taken off.
+    let digit = (low + EACH * (0x80 - b'0' as u64)) & !(low + EACH * (0x80 - b'9' as u64 - 1)) & HIGH;
+    let letter = (lower + EACH * (0x80 - b'a' as u64)) & !(lower + EACH * (0x80 - b'f' as u64 - 1)) & HIGH;
+    let wrong = ((digit | letter) ^ HIGH) | (text & HIGH);
+    let halves = (low & (EACH * 0x0f)) + (letter >> 7) * 9;
+    let bytes = (halves | halves >> 4) & 0x00ff_00ff_00ff_00ff;
+    let pairs = (bytes | bytes >> 8) & 0x0000_ffff_0000_ffff;
+    #[expect(clippy::cast_possible_truncation, reason = "the low half is all of it")]
+    let number = (pairs | pairs >> 16) as u32;
+    (number, wrong)
 }
 
 impl FromStr for LockToken {
@@ -143,9 +174,26 @@ impl TokenKey {
     /// What to keep and to look up instead of `token`. Key and token fit one block of the hash.
     #[must_use]
     pub fn digest(&self, token: &LockToken) -> TokenDigest {
-        TokenDigest(first_half(Sha256::new().chain_update(self.0).chain_update(token.0.as_bytes())))
+        let mut block = [0; 64];
+        block[..16].copy_from_slice(&self.0);
+        block[16..32].copy_from_slice(token.0.as_bytes());
+        // What follows a message of 32 bytes (FIPS 180-4 section 5.1.1): a bit, and its length in bits.
+        block[32] = 0x80;
+        block[62..].copy_from_slice(&256_u16.to_be_bytes());
+        let mut state = START;
+        compress256(&mut state, &[block]);
+        let mut half = [0; 16];
+        for (bytes, word) in half.as_chunks_mut().0.iter_mut().zip(state) {
+            *bytes = word.to_be_bytes();
+        }
+        TokenDigest(half)
     }
 }
+
+/// What SHA-256 starts with (FIPS 180-4 section 5.3.3): each holder's write digests one block, which the hash itself would
+/// copy to and fro.
+const START: [u32; 8] =
+    [0x6a09_e667, 0xbb67_ae85, 0x3c6e_f372, 0xa54f_f53a, 0x510e_527f, 0x9b05_688c, 0x1f83_d9ab, 0x5be0_cd19];
 
 fn first_half(hash: Sha256) -> [u8; 16] {
     let mut half = [0; 16];
@@ -196,6 +244,35 @@ mod tests {
         let token: LockToken = URN.parse().unwrap();
         assert_eq!(token.urn().to_string(), URN);
         assert_eq!(URN.to_uppercase().parse(), Ok(token));
+    }
+
+    #[test]
+    fn the_digits_of_a_token_are_read_as_those_of_any_uuid() {
+        let text = b"f81d4fae-7dec-11d0-A765-00a0c91e6bF6";
+        for at in 0..text.len() {
+            for byte in 0..=u8::MAX {
+                let mut text = *text;
+                text[at] = byte;
+                assert_eq!(hyphenated(&text), Uuid::try_parse_ascii(&text).ok(), "{byte:#x} at {at}");
+            }
+        }
+        let mut random = 1_u128;
+        for _ in 0..1_000 {
+            random = random.wrapping_mul(0x2360_ed05_1fc6_5da4_4385_df64_9fcc_f645).wrapping_add(1);
+            let uuid = Uuid::from_u128(random);
+            for text in [uuid.to_string(), uuid.to_string().to_uppercase()] {
+                assert_eq!(hyphenated(text.as_bytes().try_into().unwrap()), Some(uuid));
+            }
+        }
+    }
+
+    #[test]
+    fn a_digest_is_half_of_the_hash_of_key_and_token() {
+        for _ in 0..100 {
+            let (key, token) = (TokenKey::random(), LockToken::random());
+            let hash = Sha256::new().chain_update(key.0).chain_update(token.0.as_bytes());
+            assert_eq!(key.digest(&token).0, first_half(hash));
+        }
     }
 
     #[test]

@@ -149,8 +149,11 @@ impl Locks {
     ) -> Judgement {
         let policy = self.policy();
         let fields = ConditionFields::of(request.headers);
-        let mut read = None;
-        if fields.is_some() || policy.token.is_some() {
+        let mut read = match (&fields, target) {
+            (Some(fields), Some(target)) if policy.token.is_none() => Conditions::of_one_token(fields, target),
+            _ => None,
+        };
+        if read.is_none() && (fields.is_some() || policy.token.is_some()) {
             let conditions = read.insert(Conditions::NONE);
             let asked = (&*policy.resolver, namespace, target);
             if let Err(error) = self.read_conditions(conditions, fields.as_ref(), request, asked) {

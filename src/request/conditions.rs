@@ -135,6 +135,36 @@ impl<'r> Conditions<'r> {
         Ok(conditions)
     }
 
+    /// What `fields` say, where that is what they mostly say: one lock token, in an `If` that is about `target`, what the request
+    /// target means, or as the `Lock-Token`, or in both.
+    #[inline]
+    pub(crate) fn of_one_token(fields: &ConditionFields<'r>, target: &ResourceKey<'r>) -> Option<Self> {
+        let matched = match fields.conditions {
+            Field::Absent => None,
+            Field::Once(header) => Some(sole_token(header)?),
+            Field::Several => return None,
+        };
+        let demanded = match fields.lock_token {
+            Field::Absent => None,
+            Field::Once(header) => Some(LockToken::of_urn(header.strip_prefix(b"<")?.strip_suffix(b">")?)?),
+            Field::Several => return None,
+        };
+        let token = match (matched, demanded) {
+            (Some(token), None) | (None, Some(token)) => token,
+            (Some(token), Some(other)) if token == other => token,
+            _ => return None,
+        };
+        let lists = match matched {
+            Some(_) => Few::One(List {
+                tag: None,
+                resources: Resources::One(target.clone()),
+                conditions: Few::One(Condition::State(Expected::Match, StateToken::Lock(token))),
+            }),
+            None => Few::NONE,
+        };
+        Some(Self { lists, tokens: Few::One(token), lock_token: demanded.map(StateToken::Lock) })
+    }
+
     /// Reads `fields` of `request`, whose target means `target` alone, if that is known.
     pub(crate) fn read(
         &mut self,
@@ -543,10 +573,10 @@ impl<'r> ConditionFields<'r> {
             0 => return None,
             1..=FEW => {
                 for (name, value) in headers {
-                    if *name == IF_NAME {
-                        fields.conditions.add(value);
-                    } else if *name == LOCK_TOKEN_NAME {
-                        fields.lock_token.add(value);
+                    match name.as_str() {
+                        "if" => fields.conditions.add(value),
+                        "lock-token" => fields.lock_token.add(value),
+                        _ => {}
                     }
                 }
             }
