@@ -312,10 +312,14 @@ impl KeyRules {
     }
 
     /// The key of `path` where it is the path itself, and that is plain to see.
-    #[inline]
+    // The key is made where it is to stay; only the answer comes out of a function of its own.
+    #[inline(always)]
     pub(crate) fn same<'a>(&self, path: &'a str) -> Option<ResourceKey<'a>> {
-        let same = self.prefix.is_none() && self.map_segment.is_none() && self.is_canonical(path.as_bytes());
-        same.then_some(ResourceKey { namespace: None, path: Cow::Borrowed(path) })
+        self.leaves(path).then_some(ResourceKey { namespace: None, path: Cow::Borrowed(path) })
+    }
+
+    fn leaves(&self, path: &str) -> bool {
+        self.prefix.is_none() && self.map_segment.is_none() && self.is_canonical(path.as_bytes())
     }
 
     /// The same rules for a path that no router has stripped; none where there is no prefix to strip.

@@ -4,12 +4,13 @@ use std::{
     borrow::Cow,
     fmt,
     future::Future,
+    mem::ManuallyDrop,
     pin::Pin,
     slice,
     task::{Context, Poll},
 };
 
-use http::Method;
+use http::{HeaderMap, Method, Uri};
 
 use super::{
     Caller, Incident, Locks, Refusal, RefusalCode,
@@ -102,7 +103,7 @@ impl Locks {
         if policy.namespace.is_some() {
             return self.judge_in_its_namespace(request, demand);
         }
-        match policy.rules.as_ref().and_then(|rules| plain_target(request, rules)) {
+        match policy.rules.as_ref().and_then(|rules| plain_target(request.method, request.uri.path(), rules)) {
             Some(target) => self.judge_on(request, slice::from_ref(&target), Some(&target.key), None, demand),
             None => self.judge_in(request, None, demand),
         }
@@ -164,32 +165,17 @@ impl Locks {
         self.judge_write(request, &targets[0].key, targets, conditions, demand)
     }
 
-    /// Asks the store about a write as most are: of one resource, whose path is its key as it stands, without conditions. Does not
-    /// ask where more than that has to be read first, or where it may be a read.
+    /// Lets a write through as most are, where the store says at once that nothing stands in its way: a write of one resource,
+    /// whose path is its key as it stands, without conditions. Nothing is said of what is more than that, or may be a read.
     ///
-    /// The answer is as [`judge`](Self::judge) would have it from the store; what is not simply admitted goes on to
-    /// [`judge_plain`](Self::judge_plain).
-    #[inline]
-    pub(crate) fn admit_plain(&self, request: RequestView<'_>) -> Option<StoreFuture<Verdict>> {
-        let policy = self.policy();
-        let rules = policy.rules.as_ref()?;
-        if policy.namespace.is_some() || policy.token.is_some() || !policy.methods.are_usual() {
+    /// It is as [`judge`](Self::judge) would have it. Whose write it is makes no difference where nothing is locked.
+    pub(crate) fn let_through(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> Option<Permit> {
+        if ConditionFields::are_in(headers) {
             return None;
         }
-        let target = plain_target(request, rules)?;
-        if ConditionFields::are_in(request.headers) {
-            return None;
-        }
-        let principal = self.principal(request);
-        Some(self.admit(slice::from_ref(&target), &UNCONDITIONAL, principal.as_ref()))
-    }
-
-    /// What is thought of a write about which [`admit_plain`](Self::admit_plain) was answered so.
-    #[cold]
-    #[inline(never)]
-    pub(crate) fn judge_plain(&self, request: RequestView<'_>, answer: StoreFuture<Verdict>, demand: Demand) -> Judgement {
-        let resource = ResourceKey::from_canonical(request.uri.path());
-        self.judge_answer(answer, &resource, self.principal(request), &UNCONDITIONAL, demand)
+        // Borrows its path, so there is nothing to drop.
+        let target = ManuallyDrop::new(plain_target(method, uri.path(), self.inner.plain.as_ref()?)?);
+        self.store().let_through(slice::from_ref(&*target))
     }
 
     /// Decides about a write whose targets and conditions are known, and registers it. A refusal is about `resource`.
@@ -208,7 +194,6 @@ impl Locks {
         self.judge_answer(answer, resource, principal, conditions, demand)
     }
 
-    #[inline]
     fn principal(&self, request: RequestView<'_>) -> Option<Principal> {
         self.policy().principal.as_ref().and_then(|principal| principal(&request))
     }

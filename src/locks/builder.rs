@@ -355,6 +355,12 @@ impl LocksBuilder {
 }
 
 impl Policy {
+    /// How a path becomes a key, where nothing else of a request has a say in what it writes and under which conditions.
+    pub(super) fn plain(&self) -> Option<KeyRules> {
+        let by_path_alone = self.namespace.is_none() && self.token.is_none() && self.methods.are_usual();
+        self.rules.clone().filter(|_| by_path_alone)
+    }
+
     pub(crate) fn namespace(&self, request: &RequestView<'_>) -> Result<Option<String>, RequestError> {
         self.namespace.as_ref().map_or(Ok(None), |namespace| namespace(request))
     }

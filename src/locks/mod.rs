@@ -75,7 +75,10 @@ pub use self::{
 };
 use self::{builder::Policy, expiry::Ledger, stats::Counters, wait::Room};
 pub(crate) use self::{sentence::Words, view::Shown, visible::visible};
-use crate::store::{Clock, LockStore};
+use crate::{
+    lock::KeyRules,
+    store::{Clock, LockStore},
+};
 
 /// The hub: a store and the policy over it. A cheap handle, cloned wherever locks are needed.
 ///
@@ -100,6 +103,8 @@ pub struct Locks {
 struct Inner {
     store: Arc<dyn LockStore>,
     policy: Policy,
+    /// See [`Policy::plain`].
+    plain: Option<KeyRules>,
     room: Room,
     counters: Counters,
     watching: AtomicUsize,
@@ -162,7 +167,8 @@ impl Locks {
         let room = Room::new(&policy.limits);
         let ledger = policy.is_heard().then(Ledger::new);
         let counters = Counters::default();
-        Self { inner: Arc::new(Inner { store, policy, room, counters, watching: AtomicUsize::new(0), ledger }) }
+        let plain = policy.plain();
+        Self { inner: Arc::new(Inner { store, policy, plain, room, counters, watching: AtomicUsize::new(0), ledger }) }
     }
 }
 

@@ -69,10 +69,8 @@ pin_project! {
     // and whatever else there is, is behind one pointer: it costs them neither room nor time.
     #[project = StateProj]
     enum State<F, R, W, A> {
-        // A read, or a write that was never registered.
-        Free { #[pin] future: F },
-        // A write, while the service runs.
-        Guarded { #[pin] future: F, guard: Guard<R> },
+        // The service runs. A read, and a write that was never registered, has no guard.
+        Running { #[pin] future: F, guard: Option<Guard<R>> },
         // Anything that has more to do than to pass on what the service answers, or has not come to call it.
         Slow { slow: Pin<Box<W>> },
         // The write was refused, or its answer has been given.
@@ -138,12 +136,12 @@ where
 {
     #[inline]
     pub(super) fn free(future: S::Future) -> Self {
-        Self { state: State::Free { future } }
+        Self { state: State::Running { future, guard: None } }
     }
 
     #[inline]
     pub(super) fn guarded(future: S::Future, guard: Guard<R>) -> Self {
-        Self { state: State::Guarded { future, guard } }
+        Self { state: State::Running { future, guard: Some(guard) } }
     }
 
     #[inline]
@@ -167,39 +165,59 @@ where
     #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.as_mut().project().state.project() {
-            StateProj::Free { future } => R::pass_polled(Answer::polled(future.poll(cx)), None),
-            StateProj::Guarded { future, guard } => {
-                let mut lapsed = guard.has_lapsed(cx);
-                let polled = if lapsed { Poll::Pending } else { future.poll(cx) };
-                if polled.is_pending() {
-                    lapsed = lapsed || guard.lapses(cx);
-                    if !lapsed {
-                        return Poll::Pending;
-                    }
-                    // Others may be granted what the write would change: the service's future is dropped.
-                    let (responder, protocol) = (guard.responder.clone(), guard.protocol);
-                    self.project().state.set(State::Over);
-                    return Poll::Ready(Ok(stopped(&responder, protocol)));
-                }
-                // The write has ended, also by an error, unless the body of its answer is a part of it.
-                let permit = guard.take_permit();
-                let kept = match guard.hold {
-                    Hold::Answer => {
-                        drop(permit);
-                        None
-                    }
-                    Hold::Body => Some(permit),
-                };
-                R::pass_polled(Answer::polled(polled), kept)
-            }
-            StateProj::Slow { slow } => match ready!(slow.as_mut().poll(cx)) {
-                // It is left in the box: one place where it could come from by itself would have every response moved there.
-                Ok(()) => Poll::Ready(Ok(slow.as_mut().take_answer())),
-                Err(error) => Poll::Ready(Err(error)),
-            },
-            StateProj::Answered { answer } => Poll::Ready(Ok(*answer.take().expect("polled after it had answered"))),
-            StateProj::Over => panic!("polled after it had answered"),
+            StateProj::Running { future, guard: None } => R::pass_polled(Answer::polled(future.poll(cx)), None),
+            _ => self.poll_guarded(cx),
         }
+    }
+}
+
+impl<S, ReqBody, R> ResponseFuture<S, ReqBody, R>
+where
+    S: Service<Request<ReqBody>> + Clone,
+    R: Respond<ReqBody, <S::Response as Answer>::Body> + Clone,
+    S::Response: Answer,
+{
+    // Apart: where an answer may have to be dropped because something else panics, it stands in memory until that is done, and
+    // those of reads would stand there with it.
+    #[inline(never)]
+    fn poll_guarded(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Response<R::Body>, S::Error>> {
+        let (future, guard) = match self.as_mut().project().state.project() {
+            StateProj::Running { future, guard: Some(guard) } => (future, guard),
+            StateProj::Running { future, guard: None } => return R::pass_polled(Answer::polled(future.poll(cx)), None),
+            StateProj::Slow { slow } => {
+                return match ready!(slow.as_mut().poll(cx)) {
+                    // It is left in the box: one place where it could come from by itself would have every response moved there.
+                    Ok(()) => Poll::Ready(Ok(slow.as_mut().take_answer())),
+                    Err(error) => Poll::Ready(Err(error)),
+                };
+            }
+            StateProj::Answered { answer } => {
+                return Poll::Ready(Ok(*answer.take().expect("polled after it had answered")));
+            }
+            StateProj::Over => panic!("polled after it had answered"),
+        };
+        let mut lapsed = guard.has_lapsed(cx);
+        let polled = if lapsed { Poll::Pending } else { future.poll(cx) };
+        if polled.is_pending() {
+            lapsed = lapsed || guard.lapses(cx);
+            if !lapsed {
+                return Poll::Pending;
+            }
+            // Others may be granted what the write would change: the service's future is dropped.
+            let (responder, protocol) = (guard.responder.clone(), guard.protocol);
+            self.project().state.set(State::Over);
+            return Poll::Ready(Ok(stopped(&responder, protocol)));
+        }
+        // The write has ended, also by an error, unless the body of its answer is a part of it.
+        let permit = guard.take_permit();
+        let kept = match guard.hold {
+            Hold::Answer => {
+                drop(permit);
+                None
+            }
+            Hold::Body => Some(permit),
+        };
+        R::pass_polled(Answer::polled(polled), kept)
     }
 }
 
@@ -218,7 +236,7 @@ where
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.state {
-            State::Free { .. } | State::Guarded { .. } => f.write_str("ResponseFuture(running)"),
+            State::Running { .. } => f.write_str("ResponseFuture(running)"),
             State::Slow { slow } => write!(f, "ResponseFuture({})", slow.step()),
             State::Answered { .. } => f.write_str("ResponseFuture(done)"),
             State::Over => f.write_str("ResponseFuture(stopped)"),

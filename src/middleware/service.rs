@@ -17,9 +17,9 @@ use super::{
 };
 use crate::{
     locks::{Judgement, Locks, PendingVerdict, Refusal},
-    request::{MethodRules, RequestView},
+    request::RequestView,
     respond::{Format, Respond},
-    store::{Admitted, Permit, StoreFuture, Verdict},
+    store::Permit,
 };
 
 /// A service behind locks; made by [`LockLayer`](super::LockLayer). See the [module docs](super).
@@ -76,29 +76,10 @@ where
 
     #[inline]
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
-        let sorted = Sorted::new(self.locks.methods(), request);
-        if sorted.surely_reads {
-            return ResponseFuture::free(self.inner.call(sorted.request));
+        if self.locks.methods().surely_reads(request.method()) {
+            return ResponseFuture::free(self.inner.call(request));
         }
-        // Through a pointer, so that what it does to its request is not taken for something done to this one.
-        let look: fn(&mut Self, Request<ReqBody>) -> Self::Future = Self::look;
-        look(self, sorted.request)
-    }
-}
-
-/// A request that has been looked at.
-///
-/// It is made and taken apart within `call`, and never stands in memory. Where a function both looks at a request that it was given
-/// and passes it on, the compiler copies all of it (256 bytes); here the looking is in a function that gives it back.
-struct Sorted<B> {
-    surely_reads: bool,
-    request: Request<B>,
-}
-
-impl<B> Sorted<B> {
-    #[inline(always)]
-    fn new(methods: &MethodRules, request: Request<B>) -> Self {
-        Self { surely_reads: methods.surely_reads(request.method()), request }
+        self.write(request)
     }
 }
 
@@ -117,7 +98,26 @@ enum Decision<R> {
 impl<S, R> LockService<S, R> {
     // The service is called here, where its future is to stay, and not in a function that would have to hand it on. What such
     // functions give is small.
-    #[inline]
+    #[inline(never)]
+    fn write<ReqBody, ResBody>(&mut self, request: Request<ReqBody>) -> ResponseFuture<S, ReqBody, R>
+    where
+        S: Service<Request<ReqBody>, Response = Response<ResBody>> + Clone,
+        R: Respond<ReqBody, ResBody> + Clone,
+    {
+        if self.options.ask_no_more()
+            && let Some(permit) = self.locks.let_through(request.method(), request.uri(), request.headers())
+        {
+            // Most writes: no lock stood in the way, and nothing is told to the service.
+            if permit.id().is_none() {
+                return ResponseFuture::free(self.inner.call(request));
+            }
+            let guard = self.guard(permit, RequestView::of(&request));
+            return ResponseFuture::guarded(self.inner.call(request), guard);
+        }
+        self.look(request)
+    }
+
+    #[inline(never)]
     fn look<ReqBody, ResBody>(&mut self, mut request: Request<ReqBody>) -> ResponseFuture<S, ReqBody, R>
     where
         S: Service<Request<ReqBody>, Response = Response<ResBody>> + Clone,
@@ -136,18 +136,10 @@ impl<S, R> LockService<S, R> {
         R: Clone,
     {
         let view = RequestView::of(request);
-        let judgement = match self.locks.admit_plain(view) {
-            // Most writes: no lock stood in the way, and nothing is told to the service.
-            Some(StoreFuture::Ready(Ok(Verdict::Admitted(Admitted { permit, answered: None }))))
-                if self.options.ask_no_more() =>
-            {
-                return if permit.id().is_none() { Decision::Free } else { Decision::Go(self.guard(permit, view)) };
-            }
-            Some(answer) => self.locks.judge_plain(view, answer, self.options.demand),
-            None if self.locks.is_read(view.method) => return Decision::Free,
-            None => self.locks.judge(view, self.options.demand),
-        };
-        match judgement {
+        if self.locks.is_read(view.method) {
+            return Decision::Free;
+        }
+        match self.locks.judge(view, self.options.demand) {
             Judgement::Ready(Ok(admitted)) => {
                 let after = prepare(request, &admitted, &self.locks, self.options, None);
                 let guard = self.guard(admitted.permit, RequestView::of(request));

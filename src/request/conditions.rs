@@ -557,10 +557,13 @@ impl<'r> ConditionFields<'r> {
     /// Whether there are any in `headers`.
     #[inline]
     pub(crate) fn are_in(headers: &HeaderMap) -> bool {
+        !headers.is_empty() && Self::are_among(headers)
+    }
+
+    fn are_among(headers: &HeaderMap) -> bool {
         // To look at each name is quicker than to hash these two, as long as there are as few as most requests have.
         match headers.len() {
-            0 => false,
-            1..=FEW => headers.keys().any(|name| *name == IF_NAME || *name == LOCK_TOKEN_NAME),
+            ..=FEW => headers.keys().any(|name| *name == IF_NAME || *name == LOCK_TOKEN_NAME),
             _ => headers.contains_key(&IF_NAME) || headers.contains_key(&LOCK_TOKEN_NAME),
         }
     }

@@ -207,16 +207,16 @@ pub fn targets<'r>(
     }
 }
 
-/// What [`targets`] gives for `request`, where it is one resource and the answer is at hand: a method that writes one, a path
+/// What [`targets`] gives for a request, where it is one resource and the answer is at hand: a method that writes one, a path
 /// that is its own key by `rules`, no namespace.
 #[inline]
-pub(crate) fn plain_target<'r>(request: RequestView<'r>, rules: &KeyRules) -> Option<Target<'r>> {
-    let effect = match *request.method {
+pub(crate) fn plain_target<'r>(method: &Method, path: &'r str, rules: &KeyRules) -> Option<Target<'r>> {
+    let effect = match *method {
         Method::PUT | Method::PATCH | Method::POST => Effect::Write,
         Method::DELETE => unlinking(rules),
         _ => return None,
     };
-    let key = rules.same(request.uri.path())?;
+    let key = rules.same(path)?;
     Some(Target { key, effect, membership: Membership::Changed })
 }
 

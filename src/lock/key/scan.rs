@@ -27,42 +27,34 @@ pub(super) fn all_words(path: &[u8], mut plain: impl FnMut(u64, &mut u64) -> boo
 
 /// Whether nothing in a path needs a closer look: no escape, no NUL, no empty segment or one that starts with a dot. A slash at the
 /// end is not looked at.
-///
-/// Each byte is compared beside the one that follows it, sixteen of them at once where the processor can.
 #[inline]
 pub(super) fn is_plain_path(path: &[u8]) -> bool {
-    let [_, .., last] = path else { return !matches!(path, [b'%' | 0]) };
-    let (here, next) = (&path[..path.len() - 1], &path[1..]);
-    let mut odd = [0; BLOCK];
-    match (here.last_chunk(), next.last_chunk()) {
-        // The last block once more, or part of it: to find something twice does no harm.
-        (Some(last_here), Some(last_next)) => {
-            for (here, next) in here.as_chunks().0.iter().zip(next.as_chunks().0) {
-                mark_odd(here, next, &mut odd);
-            }
-            mark_odd(last_here, last_next, &mut odd);
-        }
-        _ => {
-            // Filled up with what nothing is odd about.
-            let (mut short, mut after) = ([b'a'; BLOCK], [b'a'; BLOCK]);
-            short[..here.len()].copy_from_slice(here);
-            after[..next.len()].copy_from_slice(next);
-            mark_odd(&short, &after, &mut odd);
-        }
-    }
-    u128::from_ne_bytes(odd) == 0 && !matches!(last, b'%' | 0)
+    is_usual_path(path) || all_words(path, is_plain)
 }
 
-const BLOCK: usize = 16;
-
-/// Sets those bytes of `odd` where one of `here`, followed by that of `next`, needs a closer look.
+/// Whether that is plain to see: of paths without `!`, `"`, `#`, `$` and what is no visible ASCII.
+///
+/// Each byte is compared beside the one that follows it, eight of them at once, and the marks of all words are looked at together.
 #[inline]
-fn mark_odd(here: &[u8; BLOCK], next: &[u8; BLOCK], odd: &mut [u8; BLOCK]) {
-    for at in 0..BLOCK {
-        // A dot and a slash differ in the lowest bit alone.
-        let starts_a_segment = (here[at] == b'/') & (next[at] | 1 == b'/');
-        odd[at] |= u8::from(starts_a_segment | (here[at] == b'%') | (here[at] == 0));
-    }
+fn is_usual_path(path: &[u8]) -> bool {
+    let [_, .., last] = path else { return false };
+    let (here, next) = (&path[..path.len() - 1], &path[1..]);
+    // The last word once more, or part of it: to find something twice does no harm.
+    let (Some(last_here), Some(last_next)) = (here.last_chunk(), next.last_chunk()) else { return false };
+    let words = here.as_chunks().0.iter().zip(next.as_chunks().0);
+    let unusual = words.fold(unusual(last_here, last_next), |all, (here, next)| all | unusual(here, next));
+    unusual & (LOWEST << 7) == 0 && *last > b'%'
+}
+
+/// A word with a high bit somewhere if any byte of `here`, followed by that of `next`, needs a closer look, or is not usual.
+#[inline(always)]
+const fn unusual(here: &[u8; 8], next: &[u8; 8]) -> u64 {
+    const SLASHES: u64 = LOWEST * b'/' as u64;
+    let (here, next) = (u64::from_le_bytes(*here), u64::from_le_bytes(*next));
+    // A dot and a slash differ in the lowest bit alone. 0 in each byte where a slash is followed by one of them.
+    let starts = (here ^ SLASHES) | ((next | LOWEST) ^ SLASHES);
+    // What is less than is taken from it borrows from the high bit; what borrows from the byte above has set its own.
+    starts.wrapping_sub(LOWEST) | here.wrapping_sub(LOWEST * (b'%' as u64 + 1)) | here
 }
 
 /// Whether nothing in eight bytes of a path needs a closer look: no escape, no NUL, no empty segment or one that starts

@@ -19,6 +19,45 @@ pub async fn nothing_refuses_where_no_lock_is<F: Fixture>(fixture: &F) {
     }
 }
 
+/// What a store lets through without a look at conditions and callers is touched by no lock: not by the writer's own, and not
+/// by one that a bare principal answers for.
+pub async fn what_a_lock_touches_is_not_let_through<F: Fixture>(fixture: &F) {
+    let store = fixture.fresh().await;
+    let locks = [Ask::exclusive(ANN, "/a/b").one(&store).await, Ask::shared(ANN, "/c").one(&store).await];
+    let flat = Ask::shallow(NOBODY, "/d").one(&store).await;
+    let writes = [
+        Wr::put(ANN, "/a/b"),
+        Wr::put(ANN, "/a/b/c/d"),
+        Wr::delete(ANN, "/a"),
+        Wr::of(ANN, [replace_below("/")]),
+        Wr::put(ANN, "/c"),
+        Wr::put(NOBODY, "/d"),
+        Wr::of(NOBODY, [create("/d/new")]),
+        Wr::of(ANN, rename("/x", "/d/new")),
+        Wr::of(ANN, [put("/x"), put("/a/b")]),
+    ];
+    for write in &writes {
+        assert!(write.let_through(&store).is_none(), "{:?} touches a lock", write.targets);
+    }
+    // Where they touch none, it may be; and may not be where a store has no such short way.
+    for write in [
+        Wr::put(ANN, "/a"),
+        Wr::put(ANN, "/a/bc"),
+        Wr::put(ANN, "/d/x"),
+        Wr::of(ANN, [Target::write(key("/a/b").in_namespace("n"))]),
+    ] {
+        let permit = write.let_through(&store);
+        let registered = permit.as_ref().map(|permit| permit.id().is_some());
+        assert!(registered.is_none_or(|registered| registered == (fixture.mode() == Mode::Guarded)), "as `admit` registers");
+    }
+    for held in locks.iter().chain([&flat]) {
+        held.end(&store).await;
+    }
+    for write in &writes {
+        write.admitted(&store, "the locks are gone").await;
+    }
+}
+
 /// A lock covers its root; with depth infinity everything below, by whole segments.
 pub async fn coverage_goes_by_whole_segments<F: Fixture>(fixture: &F) {
     let store = fixture.fresh().await;

@@ -52,6 +52,19 @@ pub async fn a_grant_waits_for_the_writes_it_would_refuse<F: Fixture>(fixture: &
     }
 }
 
+/// A write that was let through the short way is waited for like any other, and one that the mark touches is not let through.
+pub async fn a_grant_waits_for_what_was_let_through<F: Fixture>(fixture: &F) {
+    let store = fixture.fresh().await;
+    let write = Wr::of(BOB, [create("/a/b/c")]);
+    let Some(running) = write.let_through(&store) else { return };
+    let mut coming = marked(&store, &Ask::exclusive(ANN, "/a")).await;
+    still_pending(&mut coming, "when `acquire` answers granted, no write that the lock would refuse still runs (G3)").await;
+    assert!(write.let_through(&store).is_none(), "a mark refuses as the lock would");
+    drop(running);
+    granted(answer(coming).await, "the write has ended");
+    assert!(write.let_through(&store).is_none(), "it is locked");
+}
+
 /// It waits for exactly those: other writes do not hold it up.
 pub async fn a_grant_waits_for_no_other_write<F: Fixture>(fixture: &F) {
     let rule = "a mark waits for exactly the writes that it would refuse";

@@ -329,7 +329,21 @@ impl Wr {
     }
 
     pub(super) async fn verdict<S: LockStore>(&self, store: &S) -> Verdict {
-        answer(self.start(store)).await
+        let through = self.let_through(store).map(|permit| (permit.id().is_some(), permit.generation()));
+        let verdict = answer(self.start(store)).await;
+        if let Some(through) = through {
+            let rule = "a store lets through what it would admit without an answer";
+            let Verdict::Admitted(admitted) = &verdict else { panic!("{rule}: {:?} is {verdict:?}", self.targets) };
+            assert!(admitted.answered.is_none(), "{rule}: {:?} is {verdict:?}", self.targets);
+            assert_eq!((admitted.permit.id().is_some(), admitted.permit.generation()), through, "{rule}: the same permit");
+        }
+        verdict
+    }
+
+    /// Asks the short way, if the write stands under no conditions.
+    pub(super) fn let_through<S: LockStore>(&self, store: &S) -> Option<Permit> {
+        let unconditional = self.tokens.is_empty() && self.headers.is_empty();
+        unconditional.then(|| store.let_through(&self.targets)).flatten()
     }
 
     /// Asks, and expects to be admitted; `rule` says why it should be.

@@ -104,6 +104,7 @@ macro_rules! __conformance_cases {
             { $($args)* }
             admission {
                 nothing_refuses_where_no_lock_is: Any,
+                what_a_lock_touches_is_not_let_through: Any,
                 coverage_goes_by_whole_segments: Any,
                 a_lock_on_the_root_covers_everything: Any,
                 depth_zero_protects_membership_and_not_members: Any,
@@ -151,6 +152,7 @@ macro_rules! __conformance_cases {
             }
             drain {
                 a_grant_waits_for_the_writes_it_would_refuse: Guarded,
+                a_grant_waits_for_what_was_let_through: Guarded,
                 a_grant_waits_for_no_other_write: Guarded,
                 an_excuse_ends_with_the_lock_that_gave_it: Guarded,
                 a_mark_refuses_and_conflicts_as_the_lock: Guarded,

@@ -95,6 +95,12 @@ impl Filter {
         filter
     }
 
+    /// Whether there is no lock at all, nor was there at some moment of the call.
+    #[inline]
+    pub(super) fn is_empty(&self) -> bool {
+        self.depths.load(Ordering::Acquire) == 0
+    }
+
     /// Whether any lock or mark may touch `targets`, for a write that is registered already.
     #[inline]
     pub(super) fn look(&self, targets: &[Target<'_>]) -> Glance {
@@ -109,9 +115,14 @@ impl Filter {
     /// one lock taking the place of another is never seen half done.
     #[inline]
     pub(super) fn glance(&self, targets: &[Target<'_>]) -> Glance {
-        if self.depths.load(Ordering::Acquire) == 0 {
-            return Glance::Clear;
+        match self.depths.load(Ordering::Acquire) {
+            0 => Glance::Clear,
+            _ => self.glance_at(targets),
         }
+    }
+
+    #[inline(never)]
+    fn glance_at(&self, targets: &[Target<'_>]) -> Glance {
         for _ in 0..PATIENCE {
             let before = self.changes.load(Ordering::Acquire);
             if before.is_multiple_of(2) {

@@ -59,6 +59,7 @@ impl Registry {
 
     /// Registers a write let through by the locks `answering`, which it pins. From here on, an acquire whose locks would refuse
     /// it waits for it.
+    #[inline(always)]
     pub(super) fn register<A>(&self, targets: &[Target<'_>], generation: u64, answering: A) -> Permit
     where
         A: IntoIterator<Item = Answering, IntoIter: ExactSizeIterator>,

@@ -34,10 +34,10 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use self::{core::Core, durable::Writer, graveyard::Memory, inflight::Registry};
 use super::{
-    Acquire, Acquired, Clock, LockPage, LockQuery, LockStore, Refresh, Refreshed, Release, Released, StoreFuture, Verdict,
-    Watch, Write, WriteId,
+    Acquire, Acquired, Clock, LockPage, LockQuery, LockStore, Permit, Refresh, Refreshed, Release, Released, StoreFuture,
+    Verdict, Watch, Write, WriteId,
 };
-use crate::lock::Gone;
+use crate::lock::{Gone, Target};
 
 /// Locks in the memory of this process. A cheap handle: clones share the locks.
 ///
@@ -298,6 +298,10 @@ impl MemoryStoreBuilder {
 impl LockStore for MemoryStore {
     fn admit(&self, write: &Write<'_>) -> StoreFuture<Verdict> {
         self.core.admit(write)
+    }
+
+    fn let_through(&self, targets: &[Target<'_>]) -> Option<Permit> {
+        self.core.let_through(targets)
     }
 
     fn acquire(&self, request: &Acquire<'_>) -> StoreFuture<Acquired> {

@@ -26,10 +26,11 @@ use self::{
 };
 use super::Mode;
 use crate::{
-    lock::{Gone, TokenKey},
+    lock::{Gone, Target, TokenKey},
+    request::Conditions,
     store::{
-        Acquire, Acquired, Clock, Cursor, InFlight, LockPage, LockQuery, LockStore, Permit, Refresh, Refreshed, Release,
-        Released, StoreFuture, Verdict, Watch, Write, WriteId,
+        Acquire, Acquired, Admitted, Clock, Cursor, InFlight, LockPage, LockQuery, LockStore, Permit, Refresh, Refreshed,
+        Release, Released, StoreFuture, Verdict, Watch, Write, WriteId,
     },
 };
 
@@ -84,6 +85,13 @@ impl LockStore for ModelStore {
             Mode::CheckOnly => Permit::unguarded(generation),
         };
         StoreFuture::ready(shared.step(|state, now| state.admit(write, &shared.key, shared.mode, now, permit)))
+    }
+
+    fn let_through(&self, targets: &[Target<'_>]) -> Option<Permit> {
+        match self.admit(&Write::new(targets, &Conditions::NONE)).into_ready().ok()?.ok()? {
+            Verdict::Admitted(Admitted { permit, answered: None }) => Some(permit),
+            _ => None,
+        }
     }
 
     fn acquire(&self, request: &Acquire<'_>) -> StoreFuture<Acquired> {
