@@ -351,9 +351,14 @@ impl KeyRules {
         }
         // Asked once, not for each word: most rules have no option set.
         if self.exact | self.backslash | self.drop_params | self.fold_case {
-            return all_words(path, |word, before| self.is_left(word, before));
+            return self.are_left(path);
         }
         is_plain_path(path)
+    }
+
+    #[inline(never)]
+    fn are_left(&self, path: &[u8]) -> bool {
+        all_words(path, |word, before| self.is_left(word, before))
     }
 
     /// Whether nothing in eight bytes of a path needs a closer look, under whatever options.

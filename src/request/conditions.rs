@@ -560,6 +560,7 @@ impl<'r> ConditionFields<'r> {
         !headers.is_empty() && Self::are_among(headers)
     }
 
+    #[inline(never)]
     fn are_among(headers: &HeaderMap) -> bool {
         // To look at each name is quicker than to hash these two, as long as there are as few as most requests have.
         match headers.len() {

@@ -29,7 +29,13 @@ pub(super) fn all_words(path: &[u8], mut plain: impl FnMut(u64, &mut u64) -> boo
 /// end is not looked at.
 #[inline]
 pub(super) fn is_plain_path(path: &[u8]) -> bool {
-    is_usual_path(path) || all_words(path, is_plain)
+    is_usual_path(path) || is_plain_word_by_word(path)
+}
+
+// Apart, so that what most paths go through is short.
+#[inline(never)]
+fn is_plain_word_by_word(path: &[u8]) -> bool {
+    all_words(path, is_plain)
 }
 
 /// Whether that is plain to see: of paths without `!`, `"`, `#`, `$` and what is no visible ASCII.
