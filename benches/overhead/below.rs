@@ -30,6 +30,8 @@ pub struct Below {
     pub guarded_far: Row,
     pub check: Row,
     pub check_far: Row,
+    pub through: Row,
+    pub through_guarded: Row,
     pub dashmap: Row,
     pub dashmap_far: Row,
     pub rwlock: Row,
@@ -62,6 +64,9 @@ impl Below {
         let guarded_far =
             row.of("admit and end, guarded, far from all locks", |at| admit(at.guarded.store.clone(), far.clone()));
         let check_near = row.of("admit, check-only", |at| admit(at.check_only.store.clone(), near.clone()));
+        let through = row.of("let_through, check-only", |at| let_through(at.check_only.store.clone(), near.clone()));
+        let through_guarded =
+            row.of("let_through and end, guarded", |at| let_through(at.guarded.store.clone(), near.clone()));
         let check_far =
             row.of("admit, check-only, far from all locks", |at| admit(at.check_only.store.clone(), far.clone()));
         let dashmap = row.of("dashmap get", |at| get(at.dashmap.clone(), near.clone()));
@@ -103,6 +108,8 @@ impl Below {
             guarded_far,
             check: check_near,
             check_far,
+            through,
+            through_guarded,
             dashmap,
             dashmap_far,
             rwlock,
@@ -148,7 +155,7 @@ impl Below {
             let _ = write!(matrix, "{:>10}", grouped(*count));
         }
         matrix += "\n";
-        for row in self.rows() {
+        for row in [&self.through, &self.through_guarded].into_iter().chain(self.rows()) {
             let _ = write!(matrix, "{:<46}", row.name);
             for id in &row.at {
                 let _ = write!(matrix, "{:>10.1}", bench.ns(*id));
@@ -201,12 +208,19 @@ fn paths(path: impl Fn(usize) -> String) -> Arc<[String]> {
 pub fn admit(store: Arc<dyn LockStore>, paths: Arc<[String]>) -> impl FnMut(usize) -> bool + Send + Clone {
     move |number| {
         let targets = [Target::write_member(ResourceKey::from_canonical(paths[number].as_str()))];
-        let conditions = Conditions::NONE;
-        // As the layer does: the answer is looked at where the store has put it.
-        match store.admit(&Asked::new(&targets, &conditions)) {
+        // As the layer does: conditions that are none are a constant, and the answer is looked at where the store has put it.
+        match store.admit(&Asked::new(&targets, &Conditions::NONE)) {
             StoreFuture::Ready(Ok(Verdict::Admitted(admitted))) => admitted.answered.is_none(),
             _ => false,
         }
+    }
+}
+
+/// The shorter question that the layer asks first.
+fn let_through(store: Arc<dyn LockStore>, paths: Arc<[String]>) -> impl FnMut(usize) -> bool + Send + Clone {
+    move |number| {
+        let targets = [Target::write_member(ResourceKey::from_canonical(paths[number].as_str()))];
+        store.let_through(&targets).is_some()
     }
 }
 

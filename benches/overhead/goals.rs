@@ -100,6 +100,7 @@ pub fn table(bench: &Bench, layers: &Layers, below: &Below, tails: &[Tail], memo
     };
     let mut admits = Vec::new();
     for (name, row, limits) in [
+        ("let_through, check-only", &below.through, [(0.3, 0.15), (1.5, 1.2), (2.0, 1.6)]),
         ("admit, check-only", &below.check, [(0.3, 0.15), (1.5, 1.2), (2.0, 1.6)]),
         ("admit and end, guarded", &below.guarded, [(2.5, 1.8), (3.0, 2.0), (4.0, 3.0)]),
     ] {

@@ -259,8 +259,9 @@ impl<'r> Conditions<'r> {
 
     /// Whether there are neither conditions nor tokens.
     #[must_use]
+    #[inline]
     pub fn is_empty(&self) -> bool {
-        self.lists().is_empty() && self.tokens().is_empty() && self.lock_token.is_none()
+        self.lists.is_empty() & self.tokens.is_empty() & self.lock_token.is_none()
     }
 
     /// The lock tokens that the request submits, each once; at most [`MAX_TOKENS`].
@@ -362,7 +363,7 @@ impl<'r> Conditions<'r> {
     pub(crate) fn sole(&self) -> Option<Sole<'_, 'r>> {
         let Few::One(token) = &self.tokens else { return None };
         let resource = match &self.lists {
-            Few::Many(lists) if lists.is_empty() => None,
+            Few::None => None,
             Few::One(List { resources: Resources::One(resource), conditions: Few::One(condition), .. })
                 if *condition == Condition::State(Expected::Match, StateToken::Lock(*token)) =>
             {

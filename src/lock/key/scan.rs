@@ -91,6 +91,31 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_is_usual_is_plain_and_most_paths_are_usual() {
+        for path in
+            ["/tenants/acme/projects/apollo/doc-0000000001", "/docs/4711", "/a/b.c/~D_e-f/g", "/cases/4711/exhibits/"]
+        {
+            assert!(is_usual_path(path.as_bytes()), "{path}");
+        }
+        for path in ["/docs/!4711", "/docs/$meta", "/docs/ä/4711", "/docs"] {
+            assert!(!is_usual_path(path.as_bytes()) && is_plain_path(path.as_bytes()), "{path}");
+        }
+        // Every byte at every place, beside those that it is compared with.
+        for length in 9..28 {
+            for at in 0..length {
+                for byte in 0..=u8::MAX {
+                    for beside in *b"/.%a\0\xff&" {
+                        let mut path = vec![b'x'; length];
+                        path[at] = byte;
+                        path[(at + 1) % length] = beside;
+                        assert!(!is_usual_path(&path) || all_words(&path, is_plain), "{path:?}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
     fn what_needs_a_closer_look_is_found_wherever_it_stands() {
         for length in 1..70 {
             let plain: String = std::iter::once('/').chain("a.b-c/D\u{1}.~".chars().cycle()).take(length).collect();

@@ -4,16 +4,24 @@ use std::slice;
 
 #[derive(Clone, Debug)]
 pub(super) enum Few<T> {
+    /// Has nothing that could have to be dropped, so that a constant may be borrowed for good.
+    None,
     One(T),
-    /// None, or several.
+    /// One at least.
     Many(Vec<T>),
 }
 
 impl<T> Few<T> {
-    pub(super) const NONE: Self = Self::Many(Vec::new());
+    pub(super) const NONE: Self = Self::None;
+
+    #[inline]
+    pub(super) const fn is_empty(&self) -> bool {
+        matches!(self, Self::None)
+    }
 
     pub(super) fn as_slice(&self) -> &[T] {
         match self {
+            Self::None => &[],
             Self::One(item) => slice::from_ref(item),
             Self::Many(items) => items,
         }
@@ -21,6 +29,7 @@ impl<T> Few<T> {
 
     pub(super) fn as_mut_slice(&mut self) -> &mut [T] {
         match self {
+            Self::None => &mut [],
             Self::One(item) => slice::from_mut(item),
             Self::Many(items) => items,
         }
@@ -28,7 +37,7 @@ impl<T> Few<T> {
 
     pub(super) fn push(&mut self, item: T) {
         *self = match std::mem::replace(self, Self::NONE) {
-            Self::Many(items) if items.is_empty() => Self::One(item),
+            Self::None => Self::One(item),
             Self::Many(mut items) => {
                 items.push(item);
                 Self::Many(items)
@@ -39,12 +48,18 @@ impl<T> Few<T> {
 
     pub(super) fn retain(&mut self, mut keep: impl FnMut(&T) -> bool) {
         match self {
+            Self::None => {}
             Self::One(item) => {
                 if !keep(item) {
                     *self = Self::NONE;
                 }
             }
-            Self::Many(items) => items.retain(keep),
+            Self::Many(items) => {
+                items.retain(keep);
+                if items.is_empty() {
+                    *self = Self::NONE;
+                }
+            }
         }
     }
 }
@@ -72,12 +87,16 @@ mod tests {
         few.as_mut_slice()[0] = 9;
         few.retain(|item| item % 2 == 1);
         assert_eq!(few.as_slice(), [9, 1, 3]);
+        few.retain(|_| false);
+        assert!(few.is_empty());
+        few.push(4);
+        assert!(matches!(few, Few::One(4)) && !few.is_empty());
         let mut one: Few<_> = [7].into_iter().collect();
         assert!(matches!(one, Few::One(7)));
         one.retain(|_| true);
         one.as_mut_slice()[0] = 8;
         assert_eq!(one.as_slice(), [8]);
         one.retain(|_| false);
-        assert!(one.as_slice().is_empty());
+        assert!(one.as_slice().is_empty() && one.is_empty());
     }
 }
