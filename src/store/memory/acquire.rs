@@ -16,6 +16,7 @@ use super::{
     inflight::Met,
     latch::Latch,
     plan::{Plan, Right, Successor},
+    prefix::{Prefix, Prefixes},
     record::{End, Record, Rivalry, Stage},
 };
 use crate::{
@@ -28,6 +29,14 @@ const BURY: usize = 1024;
 /// How long who may not wait is told to wait.
 const A_MOMENT: Duration = Duration::from_secs(1);
 
+/// One of the locks that are asked for, with what is worked out of it once.
+struct Coming<'r> {
+    new: &'r NewLock,
+    digest: TokenDigest,
+    /// Those of its root.
+    prefixes: Prefixes,
+}
+
 /// What the first step of an acquire comes to.
 enum Step {
     Done(Acquired),
@@ -39,8 +48,9 @@ impl Core {
         if let Some(error) = self.overfull() {
             return StoreFuture::failed(error);
         }
-        let digests: SmallVec<[TokenDigest; 1]> = request.locks.iter().map(|lock| self.key.digest(&lock.token)).collect();
-        let (step, ticket) = self.edit(|edit| edit.acquire(request, &digests));
+        let worked_out = |new| Coming::of(self, new);
+        let coming: SmallVec<[Coming<'_>; 1]> = request.locks.iter().map(worked_out).collect();
+        let (step, ticket) = self.edit(|edit| edit.acquire(request, &coming));
         match step {
             Step::Done(answer) => settled(answer, ticket),
             Step::Wait(plan, latch, writes, shown) => {
@@ -51,37 +61,42 @@ impl Core {
     }
 }
 
+impl<'r> Coming<'r> {
+    fn of(core: &Core, new: &'r NewLock) -> Self {
+        Self { new, digest: core.key.digest(&new.token), prefixes: core.filter.seed.all(&new.parts.root) }
+    }
+}
+
 impl Edit<'_> {
-    fn acquire(&mut self, request: &Acquire<'_>, digests: &[TokenDigest]) -> Step {
-        if let Some(answer) = self.proposals(request, digests) {
+    fn acquire(&mut self, request: &Acquire<'_>, coming: &[Coming<'_>]) -> Step {
+        if let Some(answer) = self.proposals(request, coming) {
             return Step::Done(answer);
         }
         let replaces = match self.replaced(request) {
             Ok(replaces) => replaces,
             Err(answer) => return Step::Done(answer),
         };
-        if let Some(conflict) = self.conflicts(request, &replaces) {
+        if let Some(conflict) = self.conflicts(request, coming, &replaces) {
             return Step::Done(Acquired::Conflict(conflict));
         }
         // The layers above refuse such a request as malformed; granting it would break G4.
-        if self.in_its_own_way(request) {
+        if in_its_own_way(coming) {
             return Step::Done(Acquired::Conflict(Conflict::default()));
         }
         if let Some(whose) = self.over_quota(request, &replaces) {
             return Step::Done(Acquired::OverQuota(whose));
         }
-        self.announce(request, digests, replaces)
+        self.announce(request, coming, replaces)
     }
 
     /// What the proposed tokens and ids alone decide.
-    fn proposals(&mut self, request: &Acquire<'_>, digests: &[TokenDigest]) -> Option<Acquired> {
+    fn proposals(&mut self, request: &Acquire<'_>, coming: &[Coming<'_>]) -> Option<Acquired> {
         let asker = Asker::Principal(request.principal);
         let (mut repeated, mut pending, mut taken) = (Vec::new(), false, false);
         let mut lost = Vec::new();
         // One of a kind is not compared with others.
-        let several = request.locks.len() > 1;
-        let (mut tokens, mut ids) = (HashSet::new(), HashSet::new());
-        for (new, digest) in request.locks.iter().zip(digests) {
+        let mut others = (coming.len() > 1).then(<(HashSet<_>, HashSet<_>)>::default);
+        for Coming { new, digest, .. } in coming {
             let slot = self.table.by_token(digest).filter(|slot| self.living(*slot).is_some());
             match slot.and_then(|slot| self.table.records.get(slot)) {
                 Some(record) if same(&record.parts, &new.parts) => {
@@ -98,7 +113,7 @@ impl Edit<'_> {
             if lost.is_empty() && self.table.id_is_gone(id, self.now) {
                 lost.push(LostLock::new(LostCause::Unknown));
             }
-            taken |= several && (!tokens.insert(*digest) || !ids.insert(id));
+            taken |= others.as_mut().is_some_and(|(tokens, ids)| !tokens.insert(*digest) || !ids.insert(id));
         }
         if !lost.is_empty() {
             return Some(Acquired::Lost(lost));
@@ -172,13 +187,18 @@ impl Edit<'_> {
     }
 
     /// The locks and marks in the way, those to be replaced aside. Ended ones are buried.
-    fn conflicts(&mut self, request: &Acquire<'_>, replaces: &[Successor]) -> Option<Conflict> {
+    fn conflicts(&mut self, request: &Acquire<'_>, coming: &[Coming<'_>], replaces: &[Successor]) -> Option<Conflict> {
+        let (filter, table) = (&self.core.filter, &*self.table);
+        let in_the_way = |coming: &Coming<'_>| table.in_the_way(filter, &coming.new.parts, &coming.prefixes);
+        if coming.iter().all(|coming| in_the_way(coming).next().is_none()) {
+            return None;
+        }
         let spared: HashSet<u32> = replaces.iter().map(|successor| successor.of.slot).collect();
         let (mut live, mut ended): (Vec<u32>, Vec<u32>) = (Vec::new(), Vec::new());
         let mut seen = HashSet::new();
-        'all: for new in request.locks {
-            for slot in self.table.in_the_way(&self.core.filter, &new.parts) {
-                let Some(record) = self.table.records.get(slot).filter(|_| !spared.contains(&slot)) else { continue };
+        'all: for coming in coming {
+            for slot in in_the_way(coming) {
+                let Some(record) = table.records.get(slot).filter(|_| !spared.contains(&slot)) else { continue };
                 if record.live(self.now) {
                     if seen.insert(slot) {
                         live.push(slot);
@@ -200,24 +220,6 @@ impl Edit<'_> {
         let truncated = live.len() > request.blockers;
         live.truncate(request.blockers);
         Some(Conflict { blockers: live.into_iter().filter_map(|slot| self.snapshot(slot)).collect(), truncated })
-    }
-
-    /// Whether roots of one request overlap each other.
-    fn in_its_own_way(&self, request: &Acquire<'_>) -> bool {
-        if request.locks.len() < 2 {
-            return false;
-        }
-        let seed = &self.core.filter.seed;
-        let reach = |new: &NewLock| (seed.whole(&new.parts.root).hash, new.parts.depth);
-        let mut roots: HashMap<u64, Depth> = HashMap::new();
-        if !request.locks.iter().map(reach).all(|(hash, depth)| roots.insert(hash, depth).is_none()) {
-            return true;
-        }
-        request.locks.iter().any(|new| {
-            let root = &new.parts.root;
-            let mut above = seed.prefixes(root).filter(|prefix| prefix.end < root.path().len());
-            above.any(|prefix| roots.get(&prefix.hash) == Some(&Depth::Infinity))
-        })
     }
 
     /// Whose quota the new locks would break. Marks count, locks to be replaced do not.
@@ -248,19 +250,18 @@ impl Edit<'_> {
     }
 
     /// Sets the marks, and grants at once where no write is in the way.
-    fn announce(&mut self, request: &Acquire<'_>, digests: &[TokenDigest], replaces: Vec<Successor>) -> Step {
-        let coming: SmallVec<[Arc<LockParts>; 1]> = request.locks.iter().map(|lock| lock.parts.clone()).collect();
-        let cooling = coming.iter().filter_map(|parts| self.table.cooling.until(parts, self.now)).max();
+    fn announce(&mut self, request: &Acquire<'_>, coming: &[Coming<'_>], replaces: Vec<Successor>) -> Step {
+        let parts: SmallVec<[&LockParts; 1]> = coming.iter().map(|coming| &*coming.new.parts).collect();
+        let cooling = parts.iter().filter_map(|parts| self.table.cooling.until(parts, self.now)).max();
         let may_wait = cooling.is_none() && !request.drain.is_zero();
         let busy = Acquired::Busy { retry_after: cooling.map_or(A_MOMENT, |until| until.since(self.now).max(A_MOMENT)) };
         let registry = self.core.registry.as_ref();
-        if !may_wait && registry.is_some_and(|registry| registry.meets(&coming, request.within)) {
+        if !may_wait && registry.is_some_and(|registry| registry.meets(&parts, request.within)) {
             return Step::Done(busy);
         }
         let until = self.now.after(request.drain);
-        let marks = request.locks.iter().zip(digests);
-        let marks = marks.map(|(new, digest)| {
-            let slot = self.mark(&new.parts, *digest, request.lifetime, until);
+        let marks = coming.iter().map(|Coming { new, digest, prefixes }| {
+            let slot = self.mark((&new.parts, prefixes), *digest, request.lifetime, until);
             self.table.records.id(slot)
         });
         let plan = Plan { marks: marks.collect(), replaces, lifetime: request.lifetime, within: request.within };
@@ -273,14 +274,14 @@ impl Edit<'_> {
         }
         let Some(registry) = registry else { return Step::Done(self.carry_out(plan)) };
         // The marks stand, and now all writes are looked through: each is either seen here or sees them.
-        if !registry.meets(&coming, request.within) {
+        if !registry.meets(&parts, request.within) {
             return Step::Done(self.carry_out(plan));
         }
         if !may_wait {
             plan.marks.iter().for_each(|mark| self.withdraw(mark.slot));
             return Step::Done(busy);
         }
-        let latch = Latch::new(coming.into_vec().into());
+        let latch = Latch::new(request.locks.iter().map(|lock| lock.parts.clone()).collect());
         let writes = registry.attach(&latch, request.within);
         if writes.is_empty() {
             // They ended meanwhile.
@@ -290,6 +291,22 @@ impl Edit<'_> {
         // By what the clock shows, not by the store's time: where that stands still the wait must not.
         Step::Wait(plan, latch, writes, self.core.clock.now())
     }
+}
+
+/// Whether roots of one request overlap each other.
+fn in_its_own_way(coming: &[Coming<'_>]) -> bool {
+    if coming.len() < 2 {
+        return false;
+    }
+    let mut roots: HashMap<u64, Depth> = HashMap::new();
+    let whole_and_above = || coming.iter().filter_map(|coming| Some((coming, coming.prefixes.split_last()?)));
+    let twice =
+        |(coming, (whole, _)): (&Coming<'_>, (&Prefix, _))| roots.insert(whole.hash, coming.new.parts.depth).is_some();
+    if whole_and_above().any(twice) {
+        return true;
+    }
+    let covered = |prefix: &Prefix| roots.get(&prefix.hash) == Some(&Depth::Infinity);
+    whole_and_above().any(|(_, (_, above))| above.iter().any(covered))
 }
 
 /// Whether a lock is the one that a request asks for again.

@@ -17,6 +17,7 @@ use super::{
     graveyard::Memory,
     inflight::Registry,
     pins::Pins,
+    prefix::Prefix,
     record::{Breaker, End, Ends, Record, Stage},
     table::Table,
 };
@@ -174,7 +175,13 @@ impl Edit<'_> {
     }
 
     /// Enters a mark. One that is not granted in this very step has to be queued by its deadline.
-    pub(super) fn mark(&mut self, parts: &Arc<LockParts>, digest: TokenDigest, lifetime: Lifetime, until: Timestamp) -> u32 {
+    pub(super) fn mark(
+        &mut self,
+        (parts, prefixes): (&Arc<LockParts>, &[Prefix]),
+        digest: TokenDigest,
+        lifetime: Lifetime,
+        until: Timestamp,
+    ) -> u32 {
         let record = Record {
             parts: parts.clone(),
             digest,
@@ -190,7 +197,7 @@ impl Edit<'_> {
             rivalry: super::record::Rivalry::Never,
             place: super::record::Place::default(),
         };
-        self.table.link(&self.core.filter, record)
+        self.table.link(&self.core.filter, record, prefixes)
     }
 
     /// Makes a lock of a mark: here its life starts, and here it gets its generation.

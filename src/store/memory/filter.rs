@@ -175,6 +175,14 @@ impl Filter {
         ControlFlow::Continue(whole.prefix())
     }
 
+    /// Those of `prefixes` at which any lock may be rooted.
+    pub(super) fn rooted_at<'p>(&self, prefixes: &'p [Prefix]) -> impl Iterator<Item = &'p Prefix> {
+        let (depths, tags) = (self.depths.load(Ordering::Acquire), self.tags());
+        prefixes
+            .iter()
+            .filter(move |prefix| depths & bit(prefix.depth) != 0 && tags.is_none_or(|tags| tags.may_have(prefix.hash)))
+    }
+
     /// Whether any lock may be rooted strictly below the path whose last prefix is `whole`.
     pub(super) fn may_have_below(&self, whole: &Prefix) -> bool {
         let depths = self.depths.load(Ordering::Acquire);
@@ -233,13 +241,18 @@ impl Filter {
         }
     }
 
-    /// Enters a lock.
+    /// Enters a lock on `root`.
+    #[cfg(test)]
     pub(super) fn insert(&self, tally: &mut Tally, root: &ResourceKey<'_>) {
-        let hashes = entries_of(&self.seed, root);
-        self.make_room(tally, hashes.len());
+        self.enter(tally, &self.seed.all(root));
+    }
+
+    /// Enters a lock on the root with these prefixes.
+    pub(super) fn enter(&self, tally: &mut Tally, prefixes: &[Prefix]) {
+        self.make_room(tally, prefixes.len());
         let Some(tags) = self.tags() else { return };
-        hashes.iter().for_each(|hash| tally.entries.put(tags, *hash));
-        let depth = (hashes.len() - 1).min(DEEPEST);
+        entries(prefixes).for_each(|hash| tally.entries.put(tags, hash));
+        let depth = (prefixes.len() - 1).min(DEEPEST);
         tally.by_depth[depth] += 1;
         let depths = self.remaining.load(Ordering::Relaxed) | bit(depth);
         self.remaining.store(depths, Ordering::Relaxed);
@@ -261,13 +274,18 @@ impl Filter {
         self.level.store(next, Ordering::Release);
     }
 
-    /// Takes a lock out again.
+    /// Takes a lock on `root` out again.
+    #[cfg(test)]
     pub(super) fn remove(&self, tally: &mut Tally, root: &ResourceKey<'_>) {
+        self.take(tally, &self.seed.all(root));
+    }
+
+    /// Takes a lock on the root with these prefixes out again.
+    pub(super) fn take(&self, tally: &mut Tally, prefixes: &[Prefix]) {
         let Some(tags) = self.tags() else { return };
-        let hashes = entries_of(&self.seed, root);
         self.changing();
-        hashes.iter().for_each(|hash| tally.entries.take(tags, *hash));
-        let depth = (hashes.len() - 1).min(DEEPEST);
+        entries(prefixes).for_each(|hash| tally.entries.take(tags, hash));
+        let depth = (prefixes.len() - 1).min(DEEPEST);
         tally.by_depth[depth] -= 1;
         if tally.by_depth[depth] == 0 {
             let depths = self.remaining.load(Ordering::Relaxed) & !bit(depth);
@@ -292,16 +310,10 @@ fn rooted(depths: u64, tags: Option<&Tags>, cut: &Cut) -> Option<Prefix> {
     tags.is_none_or(|tags| tags.may_have(prefix.hash)).then_some(prefix)
 }
 
-/// What a lock on `root` enters: "something below" for each of its ancestors, and its root, last.
-fn entries_of(seed: &Seed, root: &ResourceKey<'_>) -> SmallVec<[u64; 10]> {
-    let mut entries = SmallVec::new();
-    let whole = seed.each_above(root, |cut| {
-        entries.push(below(cut.hash()));
-        ControlFlow::<Infallible>::Continue(())
-    });
-    let ControlFlow::Continue(whole) = whole;
-    entries.push(whole.hash());
-    entries
+/// What a lock enters on the root with these prefixes: "something below" for each of its ancestors, and its root, last.
+fn entries(prefixes: &[Prefix]) -> impl Iterator<Item = u64> {
+    let (whole, above) = prefixes.split_last().expect("a path has itself among its prefixes");
+    above.iter().map(|prefix| below(prefix.hash)).chain(Some(whole.hash))
 }
 
 /// What says that a lock is rooted below the path with this hash.

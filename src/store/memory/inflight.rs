@@ -12,7 +12,10 @@
 //! know yet was made after it under the list's mutex, so the look sees the marks. Whatever is registered in a slot after
 //! the scan has read its state sees them too.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::{
+    ops::Deref,
+    sync::{Arc, atomic::Ordering},
+};
 
 use self::{
     home::{Go, Home},
@@ -82,7 +85,7 @@ impl Registry {
     }
 
     /// Whether a write is running that `coming` would refuse, other than `within`.
-    pub(super) fn meets(&self, coming: &[Arc<LockParts>], within: Option<WriteId>) -> bool {
+    pub(super) fn meets(&self, coming: &[impl Deref<Target = LockParts>], within: Option<WriteId>) -> bool {
         let mut met = false;
         self.each_meeting(coming, within, |_, _| {
             met = true;
@@ -93,7 +96,7 @@ impl Registry {
 
     fn each_meeting(
         &self,
-        coming: &[Arc<LockParts>],
+        coming: &[impl Deref<Target = LockParts>],
         within: Option<WriteId>,
         mut met: impl FnMut(&Arc<Slot>, slot::Seen) -> Go,
     ) {

@@ -44,6 +44,12 @@ pub(super) struct Prefix {
     pub(super) end: usize,
 }
 
+/// Those of one path, outermost first, the path itself last.
+pub(super) type Prefixes = SmallVec<[Prefix; USUAL]>;
+
+/// More are rare.
+const USUAL: usize = 10;
+
 /// Where a path can be cut: all that the hash of a prefix is made of.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Cut {
@@ -82,15 +88,43 @@ impl Seed {
     }
 
     /// The prefixes of `key`'s path, outermost first, the path itself last.
+    #[cfg(test)]
     pub(super) fn prefixes(&self, key: &ResourceKey<'_>) -> impl Iterator<Item = Prefix> + use<> {
-        let mut prefixes: SmallVec<[Prefix; 10]> = SmallVec::new();
+        self.all(key).into_iter()
+    }
+
+    /// The same, for a lock on `key`: all that has to do with its root goes by them.
+    #[inline(never)]
+    pub(super) fn all(&self, key: &ResourceKey<'_>) -> Prefixes {
+        // An array is written more quickly than a vector grows.
+        let (mut some, mut len) = ([Prefix { depth: 0, hash: 0, end: 0 }; USUAL], 0);
+        let found = self.each_above(key, |cut| match some.get_mut(len) {
+            Some(place) => {
+                *place = cut.prefix();
+                len += 1;
+                ControlFlow::Continue(())
+            }
+            None => ControlFlow::Break(()),
+        });
+        match (found, some.get_mut(len)) {
+            (ControlFlow::Continue(whole), Some(place)) => {
+                *place = whole.prefix();
+                Prefixes::from_buf_and_len(some, len + 1)
+            }
+            _ => self.all_of_many(key),
+        }
+    }
+
+    #[cold]
+    fn all_of_many(&self, key: &ResourceKey<'_>) -> Prefixes {
+        let mut prefixes = Prefixes::new();
         let whole = self.each_above(key, |cut| {
             prefixes.push(cut.prefix());
             ControlFlow::<Infallible>::Continue(())
         });
         let ControlFlow::Continue(whole) = whole;
         prefixes.push(whole.prefix());
-        prefixes.into_iter()
+        prefixes
     }
 
     /// The hash and depth of `key`'s whole path.

@@ -231,8 +231,9 @@ impl Table {
     }
 
     /// Puts a lock or a mark into every index and into the filter, but not into the queue of those that will expire.
-    pub(super) fn link(&mut self, filter: &Filter, record: Record) -> u32 {
-        filter.insert(&mut self.tally, &record.parts.root);
+    /// `prefixes` are those of its root.
+    pub(super) fn link(&mut self, filter: &Filter, record: Record, prefixes: &[Prefix]) -> u32 {
+        filter.enter(&mut self.tally, prefixes);
         let (parts, digest) = (record.parts.clone(), record.digest);
         self.shallow += usize::from(parts.depth == Depth::Zero);
         let slot = self.records.insert(record);
@@ -242,7 +243,8 @@ impl Table {
         let id_of = |slot| records.get(slot).map_or(0, |record| self.id_key.hash(record.parts.id));
         self.by_id.insert(self.id_key.hash(parts.id), slot, id_of);
         let (principal, of_principal) = self.link_principal(parts.principal.as_ref(), slot);
-        let (node, in_node) = self.link_node(filter, &parts, slot);
+        let hash = prefixes.last().map_or(0, |whole| whole.hash);
+        let (node, in_node) = self.link_node(hash, &parts, slot);
         if let Some(record) = self.records.get_mut(slot) {
             record.place = Place { node, in_node, principal, of_principal, queued: NOWHERE };
         }
@@ -269,8 +271,7 @@ impl Table {
         (number, index(slots.len() - 1))
     }
 
-    fn link_node(&mut self, filter: &Filter, parts: &Arc<LockParts>, slot: u32) -> (u32, u32) {
-        let hash = filter.seed.whole(&parts.root).hash;
+    fn link_node(&mut self, hash: u64, parts: &Arc<LockParts>, slot: u32) -> (u32, u32) {
         let same =
             |node: u32| self.nodes.get(node).is_some_and(|node| node.scope() == parts.scope && *node.root() == parts.root);
         if let Some(number) = self.by_hash.find(hash, same) {
@@ -296,7 +297,7 @@ impl Table {
         let record = self.records.remove(slot)?;
         record.pins.end();
         self.shallow -= usize::from(record.parts.depth == Depth::Zero);
-        filter.remove(&mut self.tally, &record.parts.root);
+        filter.take(&mut self.tally, &filter.seed.all(&record.parts.root));
         self.by_token.remove(record.digest.hash(), slot);
         self.by_id.remove(self.id_key.hash(record.parts.id), slot);
         self.unlink_principal(&record);
@@ -429,14 +430,19 @@ impl Table {
     /// The nodes rooted at `key` or above it, outermost first, and the last of its prefixes, which is all of it.
     fn above_and_whole<'t>(&'t self, filter: &Filter, key: &ResourceKey<'_>) -> (SmallVec<[&'t Node; 4]>, Prefix) {
         let (mut found, (prefixes, whole)) = (SmallVec::new(), filter.covering(key));
-        for prefix in prefixes {
-            let here = self.by_hash.candidates(prefix.hash).filter_map(|node| self.nodes.get(node));
-            // A hash names nothing for certain; the path does.
-            found.extend(here.filter(|node| {
-                node.root().path() == &key.path()[..prefix.end] && node.root().namespace() == key.namespace()
-            }));
+        for prefix in &prefixes {
+            found.extend(self.rooted_at(prefix, key));
         }
         (found, whole)
+    }
+
+    /// The nodes rooted at this prefix of `key`.
+    fn rooted_at<'t>(&'t self, prefix: &Prefix, key: &ResourceKey<'_>) -> impl Iterator<Item = &'t Node> {
+        let here = self.by_hash.candidates(prefix.hash).filter_map(|node| self.nodes.get(node));
+        // A hash names nothing for certain; the path does.
+        here.filter(move |node| {
+            node.root().path() == &key.path()[..prefix.end] && node.root().namespace() == key.namespace()
+        })
     }
 
     /// The nodes of `scope` rooted strictly below `key`, from path `from` on if that is further, in order.
@@ -473,16 +479,20 @@ impl Table {
         })
     }
 
-    /// The locks and marks that a new lock might not live beside, ended ones included.
-    pub(super) fn in_the_way<'t>(&'t self, filter: &Filter, coming: &LockParts) -> impl Iterator<Item = u32> + use<'t> {
+    /// The locks and marks that a new lock might not live beside, ended ones included. `prefixes` are those of its root.
+    pub(super) fn in_the_way<'t>(
+        &'t self,
+        filter: &Filter,
+        coming: &LockParts,
+        prefixes: &[Prefix],
+    ) -> impl Iterator<Item = u32> + use<'t> {
         // Shared locks do not conflict, so a shared one never looks at the others.
         let matters = match coming.scope {
             LockScope::Exclusive => &[LockScope::Exclusive, LockScope::Shared][..],
             LockScope::Shared => &[LockScope::Exclusive],
         };
         let mut slots: SmallVec<[&'t [u32]; 4]> = SmallVec::new();
-        let (above, whole) = self.above_and_whole(filter, &coming.root);
-        for node in above {
+        for node in filter.rooted_at(prefixes).flat_map(|prefix| self.rooted_at(prefix, &coming.root)) {
             for depth in [Depth::Infinity, Depth::Zero] {
                 let overlap = rules::overlap((node.root(), depth), (&coming.root, coming.depth));
                 if matters.contains(&node.scope()) && overlap {
@@ -490,7 +500,8 @@ impl Table {
                 }
             }
         }
-        let reaches_below = coming.depth == Depth::Infinity && filter.may_have_below(&whole);
+        let whole = prefixes.last();
+        let reaches_below = coming.depth == Depth::Infinity && whole.is_some_and(|whole| filter.may_have_below(whole));
         let root = &coming.root;
         let below = matters.iter().filter(move |_| reaches_below).map(|scope| self.below_of(root, *scope, None));
         let below: SmallVec<[_; 2]> = below.collect();

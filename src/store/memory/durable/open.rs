@@ -42,7 +42,8 @@ pub(super) fn start(opened: Opened, settings: Settings) -> Result<(Arc<Core>, Wr
         }
         for row in rows {
             let ends = row.expires_at;
-            let slot = table.link(filter, row.into_record());
+            let prefixes = filter.seed.all(&row.parts.root);
+            let slot = table.link(filter, row.into_record(), &prefixes);
             table.requeue(slot, ends);
         }
         filter.changed();

@@ -8,6 +8,7 @@
 //! that answer, acquires that wait) is behind a mutex, and the state says that something is there.
 
 use std::{
+    ops::Deref,
     sync::{Arc, Weak, atomic::Ordering},
     task::{Context, Poll},
 };
@@ -136,7 +137,7 @@ impl Slot {
 
     /// Whether any of the locks to come would refuse the write `seen`. Not if it has ended meanwhile, whatever has taken its
     /// place: that was registered after the marks had been entered, and sees them.
-    pub(super) fn meets(&self, seen: Seen, coming: &[Arc<LockParts>]) -> bool {
+    pub(super) fn meets(&self, seen: Seen, coming: &[impl Deref<Target = LockParts>]) -> bool {
         if seen.0 & MORE != 0 {
             return self.meets_more(seen, coming);
         }
@@ -150,7 +151,7 @@ impl Slot {
     }
 
     #[cold]
-    fn meets_more(&self, seen: Seen, coming: &[Arc<LockParts>]) -> bool {
+    fn meets_more(&self, seen: Seen, coming: &[impl Deref<Target = LockParts>]) -> bool {
         let more = self.more.lock();
         // Its end needs the mutex too: what is there stays there.
         if !self.is_still(seen, Ordering::Acquire) {
@@ -248,6 +249,6 @@ impl InFlight for Slot {
     }
 }
 
-fn refused(coming: &[Arc<LockParts>], targets: &[Target<'_>], shared: &[Arc<LockParts>]) -> bool {
+fn refused(coming: &[impl Deref<Target = LockParts>], targets: &[Target<'_>], shared: &[Arc<LockParts>]) -> bool {
     coming.iter().any(|coming| rules::would_refuse(coming, targets, shared))
 }

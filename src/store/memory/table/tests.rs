@@ -86,7 +86,8 @@ impl Model {
             rivalry: Rivalry::Never,
             place: Place::default(),
         };
-        let slot = self.table.link(&self.filter, record);
+        let prefixes = self.filter.seed.all(&record.parts.root);
+        let slot = self.table.link(&self.filter, record, &prefixes);
         self.filter.changed();
         self.all.push(Linked { slot, parts, digest, at: None });
     }
@@ -164,7 +165,8 @@ impl Model {
             assert!(below.len() <= found.len(), "each once");
         }
 
-        let in_the_way: Vec<u32> = self.table.in_the_way(&self.filter, coming).collect();
+        let in_the_way: Vec<u32> =
+            self.table.in_the_way(&self.filter, coming, &self.filter.seed.all(&coming.root)).collect();
         assert_eq!(sorted(in_the_way.iter().copied()), self.slots(|parts| rules::conflict(parts, coming)), "{coming:?}");
 
         let sees = |target| self.filter.look(&[target]) == Glance::Look;
