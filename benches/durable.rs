@@ -16,7 +16,7 @@ use std::{
 
 use tokio::task::JoinSet;
 use tower_lock::{
-    Depth, LockId, LockKind, LockScope, LockStore, LockToken, MemoryStore, Owner, Principal, ResourceKey,
+    Depth, LockKind, LockScope, LockStore, LockToken, MemoryStore, Owner, Principal, ResourceKey,
     lock::{Claim, LockParts},
     store::{Acquire, Acquired, Authority, Lifetime, NewLock, Release, Released, Which},
 };
@@ -67,8 +67,9 @@ fn open(path: &Path) -> MemoryStore {
 }
 
 fn new(path: &str) -> NewLock {
+    let (token, id) = LockToken::random_with_id();
     let parts = LockParts {
-        id: LockId::random(),
+        id,
         root: ResourceKey::parse(path).expect("a path").into_owned(),
         scope: LockScope::Exclusive,
         depth: Depth::Infinity,
@@ -79,7 +80,7 @@ fn new(path: &str) -> NewLock {
         client_ref: None,
         claim: Claim::Made,
     };
-    NewLock { parts: Arc::new(parts), token: LockToken::random() }
+    NewLock { parts: Arc::new(parts), token }
 }
 
 async fn acquire(store: &MemoryStore, lock: &NewLock) {

@@ -27,7 +27,7 @@ use axum::{body::Body, extract::Request, response::Response};
 use http::{HeaderValue, Method, StatusCode, Uri, header::HeaderName};
 use tower::{Layer, Service, service_fn};
 use tower_lock::{
-    Depth, LockId, LockKind, LockLayer, LockRequest, LockScope, LockToken, Locks, MemoryStore, Owner, Refusal, ResourceKey,
+    Depth, LockKind, LockLayer, LockRequest, LockScope, LockToken, Locks, MemoryStore, Owner, Refusal, ResourceKey,
     lock::{Claim, HolderProof, LockParts},
     store::{Acquire, Acquired, Authority, LockStore, NewLock, Release, Released, Which},
 };
@@ -239,8 +239,9 @@ fn pair(count: usize) {
     let _locks = hub(store.clone(), 1_000);
     let store: Arc<dyn LockStore> = Arc::new(store);
     calls(count, |call| {
+        let (token, id) = LockToken::random_with_id();
         let parts = LockParts {
-            id: LockId::random(),
+            id,
             root: ResourceKey::from_canonical(path(HELD + 1 + call % 64)),
             scope: LockScope::Exclusive,
             depth: Depth::Infinity,
@@ -251,7 +252,7 @@ fn pair(count: usize) {
             client_ref: None,
             claim: Claim::Made,
         };
-        let lock = [NewLock { parts: Arc::new(parts), token: LockToken::random() }];
+        let lock = [NewLock { parts: Arc::new(parts), token }];
         assert!(matches!(now(store.acquire(&Acquire::new(&lock, None))), Ok(Acquired::Granted(_))));
         let holder = Authority::Holder { principal: None, proof: &HolderProof::TokenAndPrincipal };
         let released = now(store.release(&Release::new(Which::Token(&lock[0].token), holder)));

@@ -6,7 +6,7 @@ use dashmap::DashMap;
 use dav_server::{davpath::DavPath, ls::DavLockSystem, memls::MemLs};
 use tower_lock::{
     LockToken, Owner,
-    lock::{Claim, Depth, HolderProof, LockId, LockKind, LockParts, LockScope, ResourceKey, Target},
+    lock::{Claim, Depth, HolderProof, LockKind, LockParts, LockScope, ResourceKey, Target},
     request::Conditions,
     store::{
         Acquire, Acquired, Authority, LockStore, NewLock, Release, Released, StoreFuture, Verdict, Which, Write as Asked,
@@ -234,8 +234,9 @@ fn acquire_and_release(store: &dyn LockStore, path: String) -> bool {
 }
 
 pub fn new_lock(path: String, owner: Owner) -> NewLock {
+    let (token, id) = LockToken::random_with_id();
     let parts = LockParts {
-        id: LockId::random(),
+        id,
         root: ResourceKey::from_canonical(path),
         scope: LockScope::Exclusive,
         depth: Depth::Infinity,
@@ -246,7 +247,7 @@ pub fn new_lock(path: String, owner: Owner) -> NewLock {
         client_ref: None,
         claim: Claim::Made,
     };
-    NewLock { parts: Arc::new(parts), token: LockToken::random() }
+    NewLock { parts: Arc::new(parts), token }
 }
 
 /// Locks on documents of collections that have ten come and go.

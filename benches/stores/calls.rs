@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use tower_lock::{
-    lock::{Claim, Depth, LockId, LockKind, LockParts, LockScope, LockToken, Owner, Principal, ResourceKey, Target},
+    lock::{Claim, Depth, LockKind, LockParts, LockScope, LockToken, Owner, Principal, ResourceKey, Target},
     request::Conditions,
     store::{Acquire, Acquired, Authority, Lifetime, LockStore, NewLock, Release, Released, Verdict, Which, Write},
 };
@@ -21,8 +21,9 @@ fn path(kind: &str, at: u64) -> String {
 }
 
 pub(crate) fn new(root: String) -> NewLock {
+    let (token, id) = LockToken::random_with_id();
     let parts = LockParts {
-        id: LockId::random(),
+        id,
         root: ResourceKey::from_canonical(root),
         scope: LockScope::Exclusive,
         depth: Depth::Infinity,
@@ -33,7 +34,7 @@ pub(crate) fn new(root: String) -> NewLock {
         client_ref: None,
         claim: Claim::Made,
     };
-    NewLock { parts: Arc::new(parts), token: LockToken::random() }
+    NewLock { parts: Arc::new(parts), token }
 }
 
 /// Holds `count` locks, a hundred by each acquire.

@@ -4,6 +4,8 @@ use std::{fmt, str::FromStr};
 
 use uuid::Uuid;
 
+use super::random;
+
 /// The public handle of a lock: safe to log, to show, to link to. It names a lock and proves nothing.
 ///
 /// Written as a hyphenated UUID. A caller may propose one; a proposed id only names, it never yields a token.
@@ -11,10 +13,11 @@ use uuid::Uuid;
 pub struct LockId(Uuid);
 
 impl LockId {
-    /// A fresh id.
+    /// A fresh id. Where a token is made as well, [`LockToken::random_with_id`](super::LockToken::random_with_id) makes both
+    /// at the price of one.
     #[must_use]
     pub fn random() -> Self {
-        Self(Uuid::new_v4())
+        Self(random::uuid(random::bytes()))
     }
 
     /// An id from a UUID of the caller's own.

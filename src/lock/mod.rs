@@ -7,6 +7,7 @@ mod holder;
 mod id;
 mod key;
 mod kind;
+mod random;
 mod record;
 pub mod rules;
 mod target;

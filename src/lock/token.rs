@@ -5,6 +5,8 @@ use std::{fmt, str::FromStr};
 use sha2::{Digest, Sha256, block_api::compress256};
 use uuid::Uuid;
 
+use super::{LockId, random};
+
 /// The secret that answers for a lock: a UUID, written as `urn:uuid:…` (RFC 4918 section 6.5).
 ///
 /// A token that the crate makes has 122 bits from the operating system's randomness. A caller may propose one, so that
@@ -29,7 +31,15 @@ impl LockToken {
     /// A fresh token from the operating system's randomness.
     #[must_use]
     pub fn random() -> Self {
-        Self(Uuid::new_v4())
+        Self(random::uuid(random::bytes()))
+    }
+
+    /// A fresh token and a fresh id for a lock. The operating system is asked once for both, and its answer takes most of the
+    /// time that making them does. Neither tells anything of the other.
+    #[must_use]
+    pub fn random_with_id() -> (Self, LockId) {
+        let [token, id] = random::two_uuids();
+        (Self(token), LockId::from_uuid(id))
     }
 
     /// A token from a UUID of the caller's own; its randomness is then the caller's.
@@ -162,7 +172,7 @@ impl TokenKey {
     /// A key from the operating system's randomness, for a store that lives in one process.
     #[must_use]
     pub fn random() -> Self {
-        Self(Uuid::new_v4().into_bytes())
+        Self(random::bytes())
     }
 
     /// The key that every node derives from the same configured secret.

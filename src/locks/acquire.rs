@@ -427,13 +427,23 @@ fn blocked_root<'l>(locks: &'l [NewLock], outcome: &Acquired) -> Option<&'l Reso
     locks.iter().find(meets).map(|lock| &lock.parts.root)
 }
 
+/// What was proposed, and fresh where it was not.
+fn token_and_id(root: &Root) -> (LockToken, LockId) {
+    match (root.token, root.id) {
+        (Some(token), id) => (token, id.unwrap_or_else(LockId::random)),
+        (None, Some(id)) => (LockToken::random(), id),
+        (None, None) => LockToken::random_with_id(),
+    }
+}
+
 pub(super) fn new_locks(caller: &Caller, request: &LockRequest, keys: Vec<ResourceKey<'static>>) -> Vec<NewLock> {
     let owner = request.owner.clone().unwrap_or_else(|| caller.owner());
     let reason: Option<Arc<str>> = request.reason.as_deref().map(Arc::from);
     let client_ref: Option<Arc<str>> = request.client_ref.as_deref().map(Arc::from);
-    let lock = |(root, key): (&Root, ResourceKey<'static>)| NewLock {
-        parts: Arc::new(LockParts {
-            id: root.id.unwrap_or_else(LockId::random),
+    let lock = |(root, key): (&Root, ResourceKey<'static>)| {
+        let (token, id) = token_and_id(root);
+        let parts = LockParts {
+            id,
             root: key,
             scope: request.scope,
             depth: request.depth,
@@ -443,8 +453,8 @@ pub(super) fn new_locks(caller: &Caller, request: &LockRequest, keys: Vec<Resour
             reason: reason.clone(),
             client_ref: client_ref.clone(),
             claim: Claim::Made,
-        }),
-        token: root.token.unwrap_or_else(LockToken::random),
+        };
+        NewLock { parts: Arc::new(parts), token }
     };
     request.roots.iter().zip(keys).map(lock).collect()
 }

@@ -138,15 +138,15 @@ impl Locks {
             return Err(Refusal::forbidden("A freeze is nobody's to hand over."));
         }
         let (lifetime, _) = self.policy().lifetimes.grant(lock.kind(), handover.lifetime);
+        let (token, id) = LockToken::random_with_id();
         let parts = LockParts {
-            id: LockId::random(),
+            id,
             principal: Some(handover.to.clone()),
             owner: handover.owner.clone().unwrap_or_else(|| Owner::from(&handover.to)),
             claim: Claim::Open,
             ..LockParts::clone(lock.parts())
         };
-        let new = NewLock { parts: Arc::new(parts), token: LockToken::random() };
-        let token = new.token;
+        let new = NewLock { parts: Arc::new(parts), token };
         // The token counts as known to somebody: a transfer of which nobody hears any more is not taken back, or the lock
         // would be neither the old holder's nor the new one's.
         let request = in_place_of(&lock, right).propose_token(token);
@@ -169,9 +169,9 @@ impl Locks {
         let request = in_place_of(&lock, Replace::Own { id: lock.id() });
         self.authorize_acquire(caller, &request, std::slice::from_ref(lock.root()), lifetime)?;
         let owner = if caller.is_application() { lock.owner().clone() } else { caller.owner() };
-        let parts = LockParts { id: LockId::random(), owner, claim: Claim::Made, ..LockParts::clone(lock.parts()) };
-        let new = NewLock { parts: Arc::new(parts), token: LockToken::random() };
-        let token = new.token;
+        let (token, id) = LockToken::random_with_id();
+        let parts = LockParts { id, owner, claim: Claim::Made, ..LockParts::clone(lock.parts()) };
+        let new = NewLock { parts: Arc::new(parts), token };
         let begun = self.clock().now();
         let granted = self.replaced(caller, caller, &request, new, lifetime).await?;
         Ok(Granted::one(granted, token, clamped, begun))
