@@ -16,7 +16,6 @@ mod token;
 
 #[cfg(feature = "batch")]
 pub(crate) use self::key::NOT_IN_A_PATH;
-pub(crate) use self::key::{is_below, parent};
 pub use self::{
     holder::{HolderClaim, HolderProof, Owner, Principal},
     id::LockId,
@@ -26,4 +25,8 @@ pub use self::{
     target::{Effect, Gone, Membership, Reach, Target},
     time::Timestamp,
     token::{LockToken, TokenDigest, TokenError, TokenKey},
+};
+pub(crate) use self::{
+    key::{is_below, parent},
+    time::micros,
 };

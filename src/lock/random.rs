@@ -43,7 +43,8 @@ mod tests {
             }
         }
         // Every bit that may vary does.
-        let (all, none) = seen.iter().fold((u128::MAX, 0), |(all, none), uuid| (all & uuid.as_u128(), none | uuid.as_u128()));
+        let (all, none) =
+            seen.iter().fold((u128::MAX, 0), |(all, none), uuid| (all & uuid.as_u128(), none | uuid.as_u128()));
         assert_eq!((all.count_ones(), none.count_zeros()), (2, 4), "only version and variant stand");
     }
 }

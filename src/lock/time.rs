@@ -40,15 +40,13 @@ impl Timestamp {
     /// This point in time moved on by `span`, at most to [`Timestamp::MAX`].
     #[must_use]
     pub fn after(self, span: Duration) -> Self {
-        let micros = u64::try_from(span.as_micros()).unwrap_or(u64::MAX);
-        Self::from_micros(self.0.saturating_add(micros))
+        Self::from_micros(self.0.saturating_add(micros(span)))
     }
 
     /// This point in time moved back by `span`, at most to [`Timestamp::EPOCH`].
     #[must_use]
     pub fn before(self, span: Duration) -> Self {
-        let micros = u64::try_from(span.as_micros()).unwrap_or(u64::MAX);
-        Self(self.0.saturating_sub(micros))
+        Self(self.0.saturating_sub(micros(span)))
     }
 
     /// How long after `earlier` this is; zero when it is not after it.
@@ -62,6 +60,11 @@ impl Timestamp {
     pub const fn seconds_from(self, now: Self) -> u64 {
         self.0.saturating_sub(now.0).div_ceil(1_000_000)
     }
+}
+
+/// Whole microseconds, as many as a number can say.
+pub(crate) const fn micros(span: Duration) -> u64 {
+    span.as_secs().saturating_mul(1_000_000).saturating_add(span.subsec_micros() as u64)
 }
 
 impl Timestamp {

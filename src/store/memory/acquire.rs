@@ -18,10 +18,12 @@ use super::{
     plan::{Plan, Right, Successor},
     prefix::{Prefix, Prefixes},
     record::{End, Record, Rivalry, Stage},
+    slab::SlotId,
+    table::Table,
 };
 use crate::{
     lock::{Depth, HolderClaim, LockKind, LockParts, LostCause, LostLock, Timestamp, TokenDigest},
-    store::{Acquire, Acquired, Conflict, NewLock, QuotaExceeded, Replaces, StoreFuture},
+    store::{Acquire, Acquired, Conflict, NewLock, Quota, QuotaExceeded, Replaces, StoreFuture},
 };
 
 /// Ended locks in the way of an acquire that it buries; more than these only count as ended, for good.
@@ -40,7 +42,16 @@ struct Coming<'r> {
 /// What the first step of an acquire comes to.
 enum Step {
     Done(Acquired),
-    Wait(Plan, Arc<Latch>, Vec<Met>, Timestamp),
+    Wait(Box<Wait>),
+}
+
+/// The marks stand, and writes have to end first.
+struct Wait {
+    plan: Plan,
+    latch: Arc<Latch>,
+    writes: Vec<Met>,
+    /// What the clock shows.
+    shown: Timestamp,
 }
 
 impl Core {
@@ -48,12 +59,22 @@ impl Core {
         if let Some(error) = self.overfull() {
             return StoreFuture::failed(error);
         }
-        let worked_out = |new| Coming::of(self, new);
-        let coming: SmallVec<[Coming<'_>; 1]> = request.locks.iter().map(worked_out).collect();
-        let (step, ticket) = self.edit(|edit| edit.acquire(request, &coming));
+        // Worked out before the table is locked; of one lock, as almost always, in place.
+        match request.locks {
+            [new] => self.acquire_all(request, &[Coming::of(self, new)]),
+            several => {
+                let coming: Vec<Coming<'_>> = several.iter().map(|new| Coming::of(self, new)).collect();
+                self.acquire_all(request, &coming)
+            }
+        }
+    }
+
+    fn acquire_all(self: &Arc<Self>, request: &Acquire<'_>, coming: &[Coming<'_>]) -> StoreFuture<Acquired> {
+        let (step, ticket) = self.edit(|edit| edit.acquire(request, coming));
         match step {
             Step::Done(answer) => settled(answer, ticket),
-            Step::Wait(plan, latch, writes, shown) => {
+            Step::Wait(wait) => {
+                let Wait { plan, latch, writes, shown } = *wait;
                 let wake = self.clock.sleep_until(shown.after(request.drain));
                 StoreFuture::new(Draining::new(self.clone(), plan, latch, writes, wake, request.drain))
             }
@@ -189,10 +210,10 @@ impl Edit<'_> {
     /// The locks and marks in the way, those to be replaced aside. Ended ones are buried.
     fn conflicts(&mut self, request: &Acquire<'_>, coming: &[Coming<'_>], replaces: &[Successor]) -> Option<Conflict> {
         let (filter, table) = (&self.core.filter, &*self.table);
-        let in_the_way = |coming: &Coming<'_>| table.in_the_way(filter, &coming.new.parts, &coming.prefixes);
-        if coming.iter().all(|coming| in_the_way(coming).next().is_none()) {
+        if coming.iter().all(|coming| Table::has_room(filter, &coming.new.parts, &coming.prefixes)) {
             return None;
         }
+        let in_the_way = |coming: &Coming<'_>| table.in_the_way(filter, &coming.new.parts, &coming.prefixes);
         let spared: HashSet<u32> = replaces.iter().map(|successor| successor.of.slot).collect();
         let (mut live, mut ended): (Vec<u32>, Vec<u32>) = (Vec::new(), Vec::new());
         let mut seen = HashSet::new();
@@ -224,14 +245,20 @@ impl Edit<'_> {
 
     /// Whose quota the new locks would break. Marks count, locks to be replaced do not.
     fn over_quota(&mut self, request: &Acquire<'_>, replaces: &[Successor]) -> Option<QuotaExceeded> {
-        let principal = request.locks.first()?.parts.principal.clone();
+        if request.quota == Quota::UNLIMITED {
+            return None;
+        }
+        let principal = &request.locks.first()?.parts.principal;
         loop {
             let spared = |whose: &dyn Fn(&LockParts) -> bool| {
+                if replaces.is_empty() {
+                    return 0;
+                }
                 let slots: HashSet<u32> = replaces.iter().map(|successor| successor.of.slot).collect();
                 slots.iter().filter_map(|slot| self.table.records.get(*slot)).filter(|record| whose(&record.parts)).count()
             };
             let new = request.locks.len();
-            let theirs = self.table.of_principal(principal.as_ref()).len() - spared(&|parts| parts.principal == principal);
+            let theirs = self.table.of_principal(principal.as_ref()).len() - spared(&|parts| parts.principal == *principal);
             let all = self.table.records.len() - spared(&|_| true);
             let exceeded = if theirs.saturating_add(new) > request.quota.principal {
                 QuotaExceeded::Principal
@@ -260,27 +287,27 @@ impl Edit<'_> {
             return Step::Done(busy);
         }
         let until = self.now.after(request.drain);
-        let marks = coming.iter().map(|Coming { new, digest, prefixes }| {
+        let mut marks: SmallVec<[SlotId; 1]> = SmallVec::new();
+        for Coming { new, digest, prefixes } in coming {
             let slot = self.mark((&new.parts, prefixes), *digest, request.lifetime, until);
-            self.table.records.id(slot)
-        });
-        let plan = Plan { marks: marks.collect(), replaces, lifetime: request.lifetime, within: request.within };
-        if !plan.replaces.is_empty() {
-            for lock in plan.marks.iter().copied().chain(plan.replaces.iter().map(|old| old.of)) {
+            marks.push(self.table.records.id(slot));
+        }
+        if !replaces.is_empty() {
+            for lock in marks.iter().copied().chain(replaces.iter().map(|old| old.of)) {
                 if let Some(record) = self.table.records.get_mut(lock.slot) {
                     record.rivalry = Rivalry::Possible;
                 }
             }
         }
-        let Some(registry) = registry else { return Step::Done(self.carry_out(plan)) };
         // The marks stand, and now all writes are looked through: each is either seen here or sees them.
-        if !registry.meets(&parts, request.within) {
-            return Step::Done(self.carry_out(plan));
-        }
+        let Some(registry) = registry.filter(|registry| registry.meets(&parts, request.within)) else {
+            return Step::Done(self.grant_all(&marks, replaces, request.lifetime));
+        };
         if !may_wait {
-            plan.marks.iter().for_each(|mark| self.withdraw(mark.slot));
+            marks.iter().for_each(|mark| self.withdraw(mark.slot));
             return Step::Done(busy);
         }
+        let plan = Plan { marks, replaces, lifetime: request.lifetime, within: request.within };
         let latch = Latch::new(request.locks.iter().map(|lock| lock.parts.clone()).collect());
         let writes = registry.attach(&latch, request.within);
         if writes.is_empty() {
@@ -289,7 +316,7 @@ impl Edit<'_> {
         }
         plan.marks.iter().for_each(|mark| self.table.requeue(mark.slot, Some(until)));
         // By what the clock shows, not by the store's time: where that stands still the wait must not.
-        Step::Wait(plan, latch, writes, self.core.clock.now())
+        Step::Wait(Box::new(Wait { plan, latch, writes, shown: self.core.clock.now() }))
     }
 }
 

@@ -23,6 +23,9 @@ impl Cooling {
 
     /// Until when no mark may be set for `coming`, if it may not now.
     pub(super) fn until(&self, coming: &LockParts, now: Timestamp) -> Option<Timestamp> {
+        if self.0.is_empty() {
+            return None;
+        }
         let here = |parts: &LockParts| rules::overlap((&parts.root, parts.depth), (&coming.root, coming.depth));
         self.0.iter().filter(|(parts, until)| now < *until && here(parts)).map(|(_, until)| *until).max()
     }

@@ -22,7 +22,7 @@ use super::{
     table::Table,
 };
 use crate::{
-    lock::{Lock, LockParts, Principal, Timestamp, TokenDigest, TokenKey},
+    lock::{Lock, LockParts, LostLock, Principal, Timestamp, TokenDigest, TokenKey},
     store::{Clock, Lifetime, LockEvent, StoreError, watchers::Watchers},
 };
 
@@ -111,6 +111,7 @@ impl Core {
 
     fn step<T>(&self, notes: Option<Notes>, step: impl FnOnce(&mut Edit<'_>) -> T) -> (T, Ticket) {
         let mut table = self.table.write();
+        // Dropped before the table is let go.
         let changing = Changing(&self.filter);
         let now = self.now();
         let mut edit = Edit { core: self, table: &mut table, now, notes };
@@ -120,6 +121,9 @@ impl Core {
             Some(queue) => self.note(queue, notes.unwrap_or_default(), &mut table, now),
             None => None,
         };
+        if table.news.is_empty() {
+            return (done, ticket);
+        }
         let wakers = self.watchers.publish(&mut table.news);
         drop(changing);
         drop(table);
@@ -214,7 +218,9 @@ impl Edit<'_> {
         record.expires_at = ends.into();
         record.generation = generation;
         self.table.requeue(slot, ends);
-        self.put(slot, Some(Undo::Granted(self.table.records.id(slot))));
+        if self.notes.is_some() {
+            self.put(slot, Some(Undo::Granted(self.table.records.id(slot))));
+        }
         let lock = self.snapshot(slot)?;
         self.tell(|| LockEvent::Granted(lock.clone()));
         Some(lock)
@@ -232,31 +238,49 @@ impl Edit<'_> {
         if self.notes.is_some() && !by_itself && self.table.records.get(slot).is_some_and(|record| !record.is_mark()) {
             return self.leave(slot, end);
         }
-        let lock = self.snapshot(slot)?;
         let mut record = self.table.unlink(&self.core.filter, slot)?;
         if record.is_mark() && by_itself {
             return None;
         }
+        let (now, lease) = (self.now, self.core.lease);
         let (grave, noted) = match record.leaving.take() {
             // Decided and noted before.
             Some(grave) => (*grave, true),
+            // Of a step in memory alone nobody else needs the grave.
+            None if self.notes.is_none() => {
+                let lost = record.lost_rootless(end, now);
+                self.tell_end(&record, &lost);
+                let (of, principal) = ((record.digest, &record.parts.root), record.parts.principal.clone());
+                self.table.graveyard.bury_rooted(of, principal, lost, now);
+                return Some(record.into_lock(now, lease));
+            }
             None => {
-                let lost = record.lost_by(end, self.now);
-                (self.table.graveyard.dig(record.digest, record.parts.principal.clone(), lost, self.now), false)
+                let lost = record.lost_by(end, now);
+                (self.table.graveyard.dig(record.digest, record.parts.principal.clone(), lost, now), false)
             }
         };
-        if !record.is_mark() {
-            let (cause, actor, reason) = (grave.lost.cause, grave.lost.actor.clone(), grave.lost.reason.clone());
-            self.tell(|| LockEvent::Ended { lock: lock.clone(), cause, actor, reason });
-        }
+        self.tell_end(&record, &grave.lost);
         if record.is_mark() {
             self.dug(&grave);
         } else if let Some(notes) = self.notes.as_mut().filter(|_| !noted) {
             notes.hint(Change::Gone { generation: record.generation });
             notes.hint(Change::Dead(grave.clone()));
         }
-        self.table.graveyard.bury(grave, self.now);
-        Some(lock)
+        self.table.graveyard.bury(grave, now);
+        Some(record.into_lock(now, lease))
+    }
+
+    /// Tells watchers that a lock has ended. Of a mark they never heard.
+    fn tell_end(&mut self, record: &Record, lost: &LostLock) {
+        if !record.is_mark() {
+            let (now, lease) = (self.now, self.core.lease);
+            self.tell(|| LockEvent::Ended {
+                lock: record.snapshot(now, lease),
+                cause: lost.cause,
+                actor: lost.actor.clone(),
+                reason: lost.reason.clone(),
+            });
+        }
     }
 
     /// Buries up to `most` of those whose time is up, oldest first; how many.

@@ -124,8 +124,25 @@ impl Graveyard {
         self.dig(digest, principal, lost, now)
     }
 
+    /// Digs a grave and fills it, for the lock of `digest` that was rooted at `root` and ended as `lost` says, but for the root.
+    pub(super) fn bury_rooted(
+        &mut self,
+        (digest, root): (TokenDigest, &ResourceKey<'_>),
+        principal: Option<Principal>,
+        lost: LostLock,
+        now: Timestamp,
+    ) {
+        let grave = self.dig(digest, principal, lost, now);
+        self.fill(grave, Some(root), now);
+    }
+
     /// Remembers the lock of a grave.
-    pub(super) fn bury(&mut self, grave: Grave, now: Timestamp) {
+    pub(super) fn bury(&mut self, mut grave: Grave, now: Timestamp) {
+        let root = grave.lost.root.take();
+        self.fill(grave, root.as_ref(), now);
+    }
+
+    fn fill(&mut self, grave: Grave, root: Option<&ResourceKey<'_>>, now: Timestamp) {
         self.forget(now);
         self.next_key = self.next_key.max(grave.key + 1);
         if self.memory.most == 0 {
@@ -137,7 +154,7 @@ impl Graveyard {
         }
         let number = self.first.wrapping_add(u32::try_from(self.dead.len()).expect("no more than may be remembered"));
         let (digest, id) = (grave.digest, grave.lost.id);
-        let dead = self.keep(grave);
+        let dead = self.keep(grave, root);
         self.dead.push_back(dead);
         let (dead, first) = (&self.dead, self.first);
         let digest_of = |number| nth(dead, first, number).map_or(0, |dead| dead.digest.hash());
@@ -148,11 +165,13 @@ impl Graveyard {
         }
     }
 
-    fn keep(&mut self, grave: Grave) -> Dead {
+    fn keep(&mut self, grave: Grave, root: Option<&ResourceKey<'_>>) -> Dead {
         let Grave { key, digest, principal, buried_at, lost } = grave;
-        let root = lost.root.map(|root| {
+        let root = root.map(|root| {
             let start = self.text_first + self.text.len() as u64;
-            self.text.extend(root.namespace().unwrap_or_default().as_bytes());
+            if let Some(namespace) = root.namespace() {
+                self.text.extend(namespace.as_bytes());
+            }
             self.text.extend(root.path().as_bytes());
             Root { start, namespace: root.namespace().map(len), path: len(root.path()) }
         });

@@ -7,7 +7,7 @@ use super::{
     record::{Breaker, End, Stage},
 };
 use crate::{
-    lock::{Gone, HolderClaim, Lock, LockKind, LostCause, LostLock, Reach, ResourceKey, TokenDigest, rules},
+    lock::{Gone, HolderClaim, Lock, LockKind, LockParts, LostCause, LostLock, Reach, ResourceKey, TokenDigest, rules},
     store::{Authority, FinalTerm, Lifetime, LockEvent, Refresh, Refreshed, Release, Released, StoreFuture, Which},
 };
 
@@ -86,13 +86,17 @@ impl<'a> Asked<'a> {
         }
     }
 
-    /// Whether the authority reaches as far as `lock`.
-    fn may(&self, lock: &Lock) -> bool {
+    /// Whether the authority reaches as far as the lock with these `parts`. What it looks like is asked for rarely.
+    fn may(&self, parts: &LockParts, snapshot: impl FnOnce() -> Lock) -> bool {
         match *self.authority {
             Authority::Holder { principal, proof } => {
-                proof.answers(&HolderClaim::new(lock, self.digest.is_some(), principal))
+                let (holder, submitted) = (parts.principal.as_ref(), self.digest.is_some());
+                match proof.holds_plainly(holder, submitted, principal) {
+                    Some(holds) => holds && parts.kind != LockKind::Freeze,
+                    None => proof.answers(&HolderClaim::new(&snapshot(), submitted, principal)),
+                }
             }
-            Authority::Principal(principal) => lock.principal() == Some(principal) && *lock.kind() != LockKind::Freeze,
+            Authority::Principal(principal) => parts.principal.as_ref() == Some(principal) && parts.kind != LockKind::Freeze,
             Authority::Guard | Authority::Break { .. } => true,
         }
     }
@@ -106,17 +110,20 @@ impl Edit<'_> {
             (Which::Id(id), None) => self.table.by_id(id),
             (Which::Token(_), None) => None,
         };
-        let slot = slot.filter(|slot| self.living(*slot).is_some());
-        let Some((slot, lock)) = slot.and_then(|slot| Some((slot, self.snapshot(slot)?))) else {
+        let (now, lease) = (self.now, self.core.lease);
+        let Some((slot, record)) = slot.and_then(|slot| Some((slot, &*self.living(slot)?))) else {
             // What became of a lock is told against its token only.
-            let lost = asked.digest.map(|digest| self.table.lost(&digest, asked.asker(), self.now));
+            let lost = asked.digest.map(|digest| self.table.lost(&digest, asked.asker(), now));
             return Err(Absent::Lost(lost.unwrap_or(LostLock::new(LostCause::Unknown))));
         };
-        if !asked.may(&lock) {
+        let (parts, snapshot) = (&record.parts, || record.snapshot(now, lease));
+        if !asked.may(parts, snapshot) {
             return Err(Absent::NotHolder);
         }
         match asked.covering {
-            Some(key) if !rules::covers(lock.root(), lock.depth(), key) => Err(Absent::Lost(LostLock::out_of_scope(&lock))),
+            Some(key) if !rules::covers(&parts.root, parts.depth, key) => {
+                Err(Absent::Lost(LostLock::out_of_scope(&snapshot())))
+            }
             _ => Ok(slot),
         }
     }

@@ -45,13 +45,20 @@ impl Edit<'_> {
 
     /// Grants what was planned: the marks become locks, and what they replace ends, in this very step.
     pub(super) fn carry_out(&mut self, plan: Plan) -> Acquired {
-        for successor in plan.replaces {
+        self.grant_all(&plan.marks, plan.replaces, plan.lifetime)
+    }
+
+    pub(super) fn grant_all(&mut self, marks: &[SlotId], replaces: Vec<Successor>, lifetime: Lifetime) -> Acquired {
+        for successor in replaces {
             // It may have ended while the marks waited, and then needs no end.
             if self.table.records.has(successor.of) && self.living(successor.of.slot).is_some() {
                 self.bury(successor.of.slot, successor.end);
             }
         }
-        let locks: Vec<Lock> = plan.marks.iter().filter_map(|mark| self.grant(mark.slot, plan.lifetime)).collect();
+        let mut locks: Vec<Lock> = Vec::with_capacity(marks.len());
+        for mark in marks {
+            locks.extend(self.grant(mark.slot, lifetime));
+        }
         Acquired::Granted(locks)
     }
 }

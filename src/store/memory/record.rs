@@ -3,7 +3,9 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{expiry::NOWHERE, graveyard::Grave, pins::Pins};
-use crate::lock::{Lock, LockLife, LockParts, LockScope, LockState, LostCause, LostLock, Principal, Timestamp, TokenDigest};
+use crate::lock::{
+    Lock, LockLife, LockParts, LockScope, LockState, LostCause, LostLock, Principal, Timestamp, TokenDigest, micros,
+};
 
 #[derive(Debug)]
 pub(super) struct Record {
@@ -90,8 +92,7 @@ impl Term {
 
 impl From<Option<Duration>> for Term {
     fn from(span: Option<Duration>) -> Self {
-        let micros = |span: Duration| u64::try_from(span.as_micros()).unwrap_or(u64::MAX).min(u64::MAX - 1);
-        span.map_or(Self::ENDLESS, |span| Self(micros(span)))
+        span.map_or(Self::ENDLESS, |span| Self(micros(span).min(u64::MAX - 1)))
     }
 }
 
@@ -150,6 +151,16 @@ impl Record {
 
     /// What it looks like from outside.
     pub(super) fn snapshot(&self, now: Timestamp, lease: Duration) -> Lock {
+        Lock::new(self.parts.clone(), self.life(now, lease))
+    }
+
+    /// What it looked like, for one that is in the table no longer.
+    pub(super) fn into_lock(self, now: Timestamp, lease: Duration) -> Lock {
+        let life = self.life(now, lease);
+        Lock::new(self.parts, life)
+    }
+
+    fn life(&self, now: Timestamp, lease: Duration) -> LockLife {
         let in_use = self.pins.in_use();
         let expires_at = match self.expires_at.get() {
             Some(end) if in_use => {
@@ -163,21 +174,22 @@ impl Record {
             Stage::Held => LockState::Held,
             Stage::Breaking(_) => LockState::Breaking,
         };
-        let life =
-            LockLife { state, created_at: self.created_at, expires_at, generation: self.generation, in_use, seen_at: now };
-        Lock::new(self.parts.clone(), life)
+        LockLife { state, created_at: self.created_at, expires_at, generation: self.generation, in_use, seen_at: now }
     }
 
     /// What is to be remembered of it when it ends at `now` by `end`.
     pub(super) fn lost_by(&self, end: End, now: Timestamp) -> LostLock {
-        let known = LostLock {
-            id: Some(self.parts.id),
-            root: Some(self.parts.root.clone()),
-            at: Some(now),
-            ..LostLock::new(LostCause::Released)
-        };
         match end {
             End::Itself => self.end_by_itself(now),
+            end => LostLock { root: Some(self.parts.root.clone()), ..self.lost_rootless(end, now) },
+        }
+    }
+
+    /// The same but for its root, of which nothing need be copied.
+    pub(super) fn lost_rootless(&self, end: End, now: Timestamp) -> LostLock {
+        let known = LostLock { id: Some(self.parts.id), at: Some(now), ..LostLock::new(LostCause::Released) };
+        match end {
+            End::Itself => self.own_end(now),
             End::Released => known,
             End::Replaced => LostLock { cause: LostCause::Replaced, ..known },
             End::ResourceGone => LostLock { cause: LostCause::ResourceGone, ..known },
@@ -187,19 +199,19 @@ impl Record {
 
     /// Why and when it ended by itself, or will, for one that is not buried yet.
     pub(super) fn end_by_itself(&self, now: Timestamp) -> LostLock {
-        if let Some(leaving) = &self.leaving {
-            return leaving.lost.clone();
+        match &self.leaving {
+            Some(leaving) => leaving.lost.clone(),
+            None => LostLock { root: Some(self.parts.root.clone()), ..self.own_end(now) },
         }
+    }
+
+    /// Its end by itself, but for its root.
+    fn own_end(&self, now: Timestamp) -> LostLock {
         let own = match (self.expires_at.get(), self.life_end.get()) {
             (Some(own), Some(life)) => own.min(life),
             (own, life) => own.or(life).unwrap_or(now),
         };
-        let lost = LostLock {
-            id: Some(self.parts.id),
-            root: Some(self.parts.root.clone()),
-            at: Some(own),
-            ..LostLock::new(LostCause::Expired)
-        };
+        let lost = LostLock { id: Some(self.parts.id), at: Some(own), ..LostLock::new(LostCause::Expired) };
         match &self.stage {
             Stage::Breaking(breaker) => LostLock {
                 cause: LostCause::Broken,

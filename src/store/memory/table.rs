@@ -234,6 +234,7 @@ impl Table {
     /// `prefixes` are those of its root.
     pub(super) fn link(&mut self, filter: &Filter, record: Record, prefixes: &[Prefix]) -> u32 {
         filter.enter(&mut self.tally, prefixes);
+        // Counted once, for the node.
         let (parts, digest) = (record.parts.clone(), record.digest);
         self.shallow += usize::from(parts.depth == Depth::Zero);
         let slot = self.records.insert(record);
@@ -244,7 +245,7 @@ impl Table {
         self.by_id.insert(self.id_key.hash(parts.id), slot, id_of);
         let (principal, of_principal) = self.link_principal(parts.principal.as_ref(), slot);
         let hash = prefixes.last().map_or(0, |whole| whole.hash);
-        let (node, in_node) = self.link_node(hash, &parts, slot);
+        let (node, in_node) = self.link_node(hash, parts, slot);
         if let Some(record) = self.records.get_mut(slot) {
             record.place = Place { node, in_node, principal, of_principal, queued: NOWHERE };
         }
@@ -271,7 +272,7 @@ impl Table {
         (number, index(slots.len() - 1))
     }
 
-    fn link_node(&mut self, hash: u64, parts: &Arc<LockParts>, slot: u32) -> (u32, u32) {
+    fn link_node(&mut self, hash: u64, parts: Arc<LockParts>, slot: u32) -> (u32, u32) {
         let same =
             |node: u32| self.nodes.get(node).is_some_and(|node| node.scope() == parts.scope && *node.root() == parts.root);
         if let Some(number) = self.by_hash.find(hash, same) {
@@ -279,8 +280,9 @@ impl Table {
             return (number, node.add(parts.depth, slot));
         }
         let slots = Slots::One { depth: parts.depth, slot };
-        let number = self.nodes.insert(Node { parts: parts.clone(), hash, slots });
+        let number = self.nodes.insert(Node { parts, hash, slots });
         let nodes = &self.nodes;
+        let Some(Node { parts, .. }) = nodes.get(number) else { return (number, 0) };
         self.by_hash.insert(hash, number, |node| nodes.get(node).map_or(0, |node| node.hash));
         let space = match parts.root.namespace() {
             None => &mut self.plain,
@@ -293,7 +295,9 @@ impl Table {
     /// Takes a lock or a mark out of every index and out of the filter. Writes it answers for are told that it ended.
     pub(super) fn unlink(&mut self, filter: &Filter, slot: u32) -> Option<Record> {
         self.requeue(slot, None);
-        self.overdue.remove(&self.records.id(slot));
+        if !self.overdue.is_empty() {
+            self.overdue.remove(&self.records.id(slot));
+        }
         let record = self.records.remove(slot)?;
         record.pins.end();
         self.shallow -= usize::from(record.parts.depth == Depth::Zero);
@@ -477,6 +481,13 @@ impl Table {
             (_, Some(_)) => shared.next(),
             (_, None) => exclusive.next(),
         })
+    }
+
+    /// Whether a new lock stands in nobody's way by the filter alone; mostly so where it does. `prefixes` are those of its root.
+    pub(super) fn has_room(filter: &Filter, coming: &LockParts, prefixes: &[Prefix]) -> bool {
+        let reaches_below = coming.depth == Depth::Infinity;
+        filter.rooted_at(prefixes).next().is_none()
+            && !(reaches_below && prefixes.last().is_none_or(|whole| filter.may_have_below(whole)))
     }
 
     /// The locks and marks that a new lock might not live beside, ended ones included. `prefixes` are those of its root.
