@@ -38,13 +38,10 @@ impl Tags {
     /// Whether `hash` may have been entered; certain where it has not.
     #[inline]
     pub(super) fn may_have(&self, hash: u64) -> bool {
-        let wanted = tag(hash) * LANES;
-        let mut at = hash;
+        let (wanted, mut at) = (tag(hash), hash);
         for _ in 0..self.0.len() {
             let group = self.0[self.index(at)].load(Ordering::Acquire);
-            // Exact: a tag that differs carries into its own top bit and no further.
-            let differs = ((group & ALL_TAGS) ^ wanted) + ALL_TAGS;
-            if differs & PASSED != PASSED {
+            if lanes_with(group, wanted) != 0 {
                 return true;
             }
             if group & PASSED == 0 {
@@ -61,6 +58,11 @@ impl Tags {
         at as usize & (self.0.len() - 1)
     }
 
+    fn group(&self, group: usize) -> u64 {
+        // Of the writer alone, who wrote what there is.
+        self.0[group].load(Ordering::Relaxed)
+    }
+
     fn change(&self, group: usize, change: impl FnOnce(u64) -> u64) {
         let next = change(self.0[group].load(Ordering::Relaxed));
         self.0[group].store(next, Ordering::Release);
@@ -71,15 +73,29 @@ impl Tags {
 #[derive(Debug)]
 pub(super) struct Entries {
     /// For each tag the part of the hash that is kept, and above it how often it was entered; 0 for a free place.
-    places: Box<[u64]>,
+    places: Box<[[u64; TAGS]]>,
     used: usize,
 }
 
 const ONE: u64 = KEPT + 1;
+/// From here on the count is full up: it stays until the next table is filled.
+const FULL: u64 = !KEPT;
+
+/// The entry with its count raised by one, unless that is full up.
+const fn once_more(entry: u64) -> u64 {
+    if entry >= FULL { entry } else { entry + ONE }
+}
+
+/// What has become of a place.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Left {
+    Taken,
+    Free,
+}
 
 impl Entries {
     pub(super) fn new(groups: usize) -> Self {
-        Self { places: vec![0; groups * TAGS].into(), used: 0 }
+        Self { places: vec![[0; TAGS]; groups].into(), used: 0 }
     }
 
     /// Whether they and so many more leave a table of `groups` groups some air.
@@ -96,53 +112,93 @@ impl Entries {
     /// All of them, entered in a bigger table.
     pub(super) fn moved_to(&self, bigger: &Tags) -> Self {
         let mut moved = Self::new(bigger.0.len());
-        for entry in self.places.iter().filter(|entry| **entry != 0) {
+        for entry in self.places.as_flattened().iter().filter(|entry| **entry != 0) {
             moved.add(bigger, entry & KEPT, entry & !KEPT);
         }
         moved
     }
 
     /// Counts `hash` once more.
+    #[inline]
     pub(super) fn put(&mut self, tags: &Tags, hash: u64) {
         let kept = hash & KEPT;
+        let (group, tag) = (tags.index(kept), tag(kept));
+        let (word, places) = (tags.group(group), &mut self.places[group]);
+        // Almost always it is in its own group already, or nowhere, and there is room for it.
+        match first(lanes_with(word, tag)) {
+            Some(lane) if places[lane] & KEPT == kept => places[lane] = once_more(places[lane]),
+            None if word & PASSED == 0
+                && let Some(lane) = first(lanes_with(word, 0)) =>
+            {
+                places[lane] = kept | ONE;
+                self.used += 1;
+                tags.change(group, |word| word | tag << (16 * lane));
+            }
+            _ => self.put_anywhere(tags, kept),
+        }
+    }
+
+    #[cold]
+    fn put_anywhere(&mut self, tags: &Tags, kept: u64) {
         match self.find(tags, kept) {
-            // Full up: it stays until the next table is filled.
-            Some(place) => self.places[place] = self.places[place].checked_add(ONE).unwrap_or(self.places[place]),
+            Some((group, lane)) => self.places[group][lane] = once_more(self.places[group][lane]),
             None => self.add(tags, kept, ONE),
         }
     }
 
     /// Counts `hash` once less.
+    #[inline]
     pub(super) fn take(&mut self, tags: &Tags, hash: u64) {
         let kept = hash & KEPT;
+        let group = tags.index(kept);
+        match first(lanes_with(tags.group(group), tag(kept))) {
+            // Passed by no other group, as almost always.
+            Some(lane) if self.places[group][lane] & KEPT == kept => {
+                self.take_at(tags, group, lane);
+            }
+            _ => self.take_anywhere(tags, kept),
+        }
+    }
+
+    #[cold]
+    fn take_anywhere(&mut self, tags: &Tags, kept: u64) {
         let found = self.find(tags, kept);
         debug_assert!(found.is_some(), "taken out more often than entered");
-        let Some(place) = found else { return };
-        let entry = &mut self.places[place];
-        if *entry >> KEPT.count_ones() == u64::MAX >> KEPT.count_ones() {
-            return;
+        let Some((group, lane)) = found else { return };
+        if self.take_at(tags, group, lane) == Left::Free {
+            for_each_before(tags, kept, group, |before| tags.change(before, |word| with_passed(word, passed(word), -1)));
+        }
+    }
+
+    fn take_at(&mut self, tags: &Tags, group: usize, lane: usize) -> Left {
+        let entry = &mut self.places[group][lane];
+        if *entry >= FULL {
+            return Left::Taken;
         }
         *entry -= ONE;
-        if *entry & !KEPT != 0 {
-            return;
+        if *entry >= ONE {
+            return Left::Taken;
         }
         *entry = 0;
         self.used -= 1;
-        let group = place / TAGS;
-        tags.change(group, |word| word & !(0x7fff << lane(place)));
-        for_each_before(tags, kept, group, |before| tags.change(before, |word| with_passed(word, passed(word), -1)));
+        tags.change(group, |word| word & !(0x7fff << (16 * lane)));
+        Left::Free
     }
 
     /// Where a hash is. Two that agree in what is kept are one, and stay so as long as one of them is there.
-    fn find(&self, tags: &Tags, kept: u64) -> Option<usize> {
-        let mut at = kept;
+    fn find(&self, tags: &Tags, kept: u64) -> Option<(usize, usize)> {
+        let (tag, mut at) = (tag(kept), kept);
         for _ in 0..tags.0.len() {
             let group = tags.index(at);
-            let places = &self.places[group * TAGS..][..TAGS];
-            if let Some(lane) = places.iter().position(|entry| *entry != 0 && entry & KEPT == kept) {
-                return Some(group * TAGS + lane);
+            let word = tags.group(group);
+            let mut lanes = lanes_with(word, tag);
+            while let Some(lane) = first(lanes) {
+                if self.places[group][lane] & KEPT == kept {
+                    return Some((group, lane));
+                }
+                lanes &= lanes - 1;
             }
-            if tags.0[group].load(Ordering::Relaxed) & PASSED == 0 {
+            if word & PASSED == 0 {
                 break;
             }
             at = at.wrapping_add(1);
@@ -153,18 +209,16 @@ impl Entries {
     /// Enters what is not there yet.
     fn add(&mut self, tags: &Tags, kept: u64, count: u64) {
         let mut at = kept;
-        let place = loop {
+        let (group, lane) = loop {
             let group = tags.index(at);
-            let places = &self.places[group * TAGS..][..TAGS];
-            if let Some(lane) = places.iter().position(|entry| *entry == 0) {
-                break group * TAGS + lane;
+            if let Some(lane) = first(lanes_with(tags.group(group), 0)) {
+                break (group, lane);
             }
             at = at.wrapping_add(1);
         };
-        self.places[place] = kept | count;
+        self.places[group][lane] = kept | count;
         self.used += 1;
-        let group = place / TAGS;
-        tags.change(group, |word| word | tag(kept) << lane(place));
+        tags.change(group, |word| word | tag(kept) << (16 * lane));
         for_each_before(tags, kept, group, |before| tags.change(before, |word| with_passed(word, passed(word), 1)));
     }
 }
@@ -185,8 +239,17 @@ const fn tag(hash: u64) -> u64 {
     if tag == 0 { 1 } else { tag }
 }
 
-const fn lane(place: usize) -> usize {
-    place % TAGS * 16
+/// The lanes of a group that have this tag, each by its top bit.
+#[inline]
+const fn lanes_with(word: u64, tag: u64) -> u64 {
+    // Exact: a tag that differs carries into its own top bit and no further.
+    !(((word & ALL_TAGS) ^ (tag * LANES)) + ALL_TAGS) & PASSED
+}
+
+/// The first of those lanes.
+#[inline]
+const fn first(lanes: u64) -> Option<usize> {
+    if lanes == 0 { None } else { Some(lanes.trailing_zeros() as usize / 16) }
 }
 
 /// How many passed by a group.
