@@ -36,7 +36,7 @@ struct Coming<'r> {
     new: &'r NewLock,
     digest: TokenDigest,
     /// Those of its root.
-    prefixes: Prefixes,
+    prefixes: &'r [Prefix],
 }
 
 /// What the first step of an acquire comes to.
@@ -61,12 +61,17 @@ impl Core {
         }
         // Worked out before the table is locked; of one lock, as almost always, in place.
         match request.locks {
-            [new] => self.acquire_all(request, &[Coming::of(self, new)]),
+            [new] => self.acquire_all(request, &[self.coming(new, &self.filter.seed.all(&new.parts.root))]),
             several => {
-                let coming: Vec<Coming<'_>> = several.iter().map(|new| Coming::of(self, new)).collect();
-                self.acquire_all(request, &coming)
+                let prefixes: Vec<Prefixes> = several.iter().map(|new| self.filter.seed.all(&new.parts.root)).collect();
+                let coming = several.iter().zip(&prefixes).map(|(new, prefixes)| self.coming(new, prefixes));
+                self.acquire_all(request, &coming.collect::<Vec<_>>())
             }
         }
+    }
+
+    fn coming<'r>(&self, new: &'r NewLock, prefixes: &'r [Prefix]) -> Coming<'r> {
+        Coming { new, digest: self.key.digest(&new.token), prefixes }
     }
 
     fn acquire_all(self: &Arc<Self>, request: &Acquire<'_>, coming: &[Coming<'_>]) -> StoreFuture<Acquired> {
@@ -79,12 +84,6 @@ impl Core {
                 StoreFuture::new(Draining::new(self.clone(), plan, latch, writes, wake, request.drain))
             }
         }
-    }
-}
-
-impl<'r> Coming<'r> {
-    fn of(core: &Core, new: &'r NewLock) -> Self {
-        Self { new, digest: core.key.digest(&new.token), prefixes: core.filter.seed.all(&new.parts.root) }
     }
 }
 
@@ -118,7 +117,8 @@ impl Edit<'_> {
         // One of a kind is not compared with others.
         let mut others = (coming.len() > 1).then(<(HashSet<_>, HashSet<_>)>::default);
         for Coming { new, digest, .. } in coming {
-            let slot = self.table.by_token(digest).filter(|slot| self.living(*slot).is_some());
+            let there = self.table.by_token(digest);
+            let slot = there.filter(|slot| self.living(*slot).is_some());
             match slot.and_then(|slot| self.table.records.get(slot)) {
                 Some(record) if same(&record.parts, &new.parts) => {
                     pending |= record.is_mark();
@@ -126,12 +126,18 @@ impl Edit<'_> {
                     continue;
                 }
                 Some(_) => taken = true,
-                None => lost.extend(self.table.gone(digest, asker, self.now)),
+                None if there.is_some() => lost.extend(self.table.gone(digest, asker, self.now)),
+                None => lost.extend(self.table.graveyard.by_token(digest, asker, self.now)),
             }
             let id = new.parts.id;
-            taken |= self.table.by_id(id).is_some_and(|slot| self.living(slot).is_some());
+            let there = self.table.by_id(id);
+            taken |= there.is_some_and(|slot| self.living(slot).is_some());
+            let gone = |table: &Table| match there {
+                Some(_) => table.id_is_gone(id, self.now),
+                None => table.graveyard.has_id(id, self.now),
+            };
             // Ids prove nothing, so nothing is told of the lock that had this one.
-            if lost.is_empty() && self.table.id_is_gone(id, self.now) {
+            if lost.is_empty() && gone(self.table) {
                 lost.push(LostLock::new(LostCause::Unknown));
             }
             taken |= others.as_mut().is_some_and(|(tokens, ids)| !tokens.insert(*digest) || !ids.insert(id));
@@ -210,10 +216,10 @@ impl Edit<'_> {
     /// The locks and marks in the way, those to be replaced aside. Ended ones are buried.
     fn conflicts(&mut self, request: &Acquire<'_>, coming: &[Coming<'_>], replaces: &[Successor]) -> Option<Conflict> {
         let (filter, table) = (&self.core.filter, &*self.table);
-        if coming.iter().all(|coming| Table::has_room(filter, &coming.new.parts, &coming.prefixes)) {
+        if coming.iter().all(|coming| Table::has_room(filter, &coming.new.parts, coming.prefixes)) {
             return None;
         }
-        let in_the_way = |coming: &Coming<'_>| table.in_the_way(filter, &coming.new.parts, &coming.prefixes);
+        let in_the_way = |coming: &Coming<'_>| table.in_the_way(filter, &coming.new.parts, coming.prefixes);
         let spared: HashSet<u32> = replaces.iter().map(|successor| successor.of.slot).collect();
         let (mut live, mut ended): (Vec<u32>, Vec<u32>) = (Vec::new(), Vec::new());
         let mut seen = HashSet::new();

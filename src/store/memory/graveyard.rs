@@ -68,6 +68,16 @@ struct Dead {
     by: Option<Box<By>>,
 }
 
+impl Dead {
+    #[inline]
+    fn new(grave: Grave, root: Option<Root>) -> Self {
+        let Grave { key, digest, principal, buried_at, lost } = grave;
+        let by =
+            (lost.actor.is_some() || lost.reason.is_some()).then(|| Box::new(By { actor: lost.actor, reason: lost.reason }));
+        Self { key, digest, principal, buried_at, at: lost.at.into(), id: lost.id, cause: lost.cause, root, by }
+    }
+}
+
 /// Where a root stands in the text.
 #[derive(Clone, Copy, Debug)]
 struct Root {
@@ -124,7 +134,7 @@ impl Graveyard {
         self.dig(digest, principal, lost, now)
     }
 
-    /// Digs a grave and fills it, for the lock of `digest` that was rooted at `root` and ended as `lost` says, but for the root.
+    /// Digs a grave and fills it at once, for the lock of `digest` that was rooted at `root` and ended as `lost` says, but for the root.
     pub(super) fn bury_rooted(
         &mut self,
         (digest, root): (TokenDigest, &ResourceKey<'_>),
@@ -133,28 +143,37 @@ impl Graveyard {
         now: Timestamp,
     ) {
         let grave = self.dig(digest, principal, lost, now);
-        self.fill(grave, Some(root), now);
+        if self.makes_room(grave.key, now) {
+            let root = self.write(root);
+            self.fill(Dead::new(grave, Some(root)));
+        }
     }
 
     /// Remembers the lock of a grave.
-    pub(super) fn bury(&mut self, mut grave: Grave, now: Timestamp) {
-        let root = grave.lost.root.take();
-        self.fill(grave, root.as_ref(), now);
+    pub(super) fn bury(&mut self, grave: Grave, now: Timestamp) {
+        self.next_key = self.next_key.max(grave.key + 1);
+        if self.makes_room(grave.key, now) {
+            let root = grave.lost.root.as_ref().map(|root| self.write(root));
+            self.fill(Dead::new(grave, root));
+        }
     }
 
-    fn fill(&mut self, grave: Grave, root: Option<&ResourceKey<'_>>, now: Timestamp) {
+    /// Forgets whom it is time to forget. Whether there is room for the grave `key` then, which is forgotten at once if not.
+    fn makes_room(&mut self, key: u64, now: Timestamp) -> bool {
         self.forget(now);
-        self.next_key = self.next_key.max(grave.key + 1);
         if self.memory.most == 0 {
-            self.tell_forgotten(grave.key);
-            return;
+            self.tell_forgotten(key);
+            return false;
         }
         if self.dead.len() >= self.memory.most {
             self.forget_oldest();
         }
+        true
+    }
+
+    fn fill(&mut self, dead: Dead) {
         let number = self.first.wrapping_add(u32::try_from(self.dead.len()).expect("no more than may be remembered"));
-        let (digest, id) = (grave.digest, grave.lost.id);
-        let dead = self.keep(grave, root);
+        let (digest, id) = (dead.digest, dead.id);
         self.dead.push_back(dead);
         let (dead, first) = (&self.dead, self.first);
         let digest_of = |number| nth(dead, first, number).map_or(0, |dead| dead.digest.hash());
@@ -165,19 +184,14 @@ impl Graveyard {
         }
     }
 
-    fn keep(&mut self, grave: Grave, root: Option<&ResourceKey<'_>>) -> Dead {
-        let Grave { key, digest, principal, buried_at, lost } = grave;
-        let root = root.map(|root| {
-            let start = self.text_first + self.text.len() as u64;
-            if let Some(namespace) = root.namespace() {
-                self.text.extend(namespace.as_bytes());
-            }
-            self.text.extend(root.path().as_bytes());
-            Root { start, namespace: root.namespace().map(len), path: len(root.path()) }
-        });
-        let by =
-            (lost.actor.is_some() || lost.reason.is_some()).then(|| Box::new(By { actor: lost.actor, reason: lost.reason }));
-        Dead { key, digest, principal, buried_at, at: lost.at.into(), id: lost.id, cause: lost.cause, root, by }
+    /// Writes the text of a root down.
+    fn write(&mut self, root: &ResourceKey<'_>) -> Root {
+        let start = self.text_first + self.text.len() as u64;
+        if let Some(namespace) = root.namespace() {
+            self.text.extend(namespace.as_bytes());
+        }
+        self.text.extend(root.path().as_bytes());
+        Root { start, namespace: root.namespace().map(len), path: len(root.path()) }
     }
 
     /// What was kept of a lock.

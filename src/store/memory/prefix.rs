@@ -11,10 +11,8 @@
 use std::{
     convert::Infallible,
     hash::{BuildHasher, RandomState},
-    ops::ControlFlow,
+    ops::{ControlFlow, Deref},
 };
-
-use smallvec::SmallVec;
 
 use crate::lock::ResourceKey;
 
@@ -45,10 +43,38 @@ pub(super) struct Prefix {
 }
 
 /// Those of one path, outermost first, the path itself last.
-pub(super) type Prefixes = SmallVec<[Prefix; USUAL]>;
+// An array is written more quickly than a vector that might grow, and where it is to stay.
+#[derive(Debug)]
+pub(super) struct Prefixes {
+    few: [Prefix; USUAL],
+    len: usize,
+    /// All of them, where there are more.
+    many: Vec<Prefix>,
+}
 
 /// More are rare.
 const USUAL: usize = 10;
+
+impl Prefixes {
+    #[cold]
+    fn spill(&mut self, prefix: Prefix) {
+        if self.many.is_empty() {
+            self.many.extend_from_slice(&self.few);
+        }
+        self.many.push(prefix);
+    }
+}
+
+impl Deref for Prefixes {
+    type Target = [Prefix];
+
+    fn deref(&self) -> &[Prefix] {
+        match self.few.get(..self.len) {
+            Some(few) => few,
+            None => &self.many,
+        }
+    }
+}
 
 /// Where a path can be cut: all that the hash of a prefix is made of.
 #[derive(Clone, Copy, Debug)]
@@ -90,41 +116,30 @@ impl Seed {
     /// The prefixes of `key`'s path, outermost first, the path itself last.
     #[cfg(test)]
     pub(super) fn prefixes(&self, key: &ResourceKey<'_>) -> impl Iterator<Item = Prefix> + use<> {
-        self.all(key).into_iter()
+        self.all(key).to_vec().into_iter()
     }
 
     /// The same, for a lock on `key`: all that has to do with its root goes by them.
     #[inline(never)]
     pub(super) fn all(&self, key: &ResourceKey<'_>) -> Prefixes {
-        // An array is written more quickly than a vector grows.
-        let (mut some, mut len) = ([Prefix { depth: 0, hash: 0, end: 0 }; USUAL], 0);
-        let found = self.each_above(key, |cut| match some.get_mut(len) {
-            Some(place) => {
-                *place = cut.prefix();
-                len += 1;
-                ControlFlow::Continue(())
-            }
-            None => ControlFlow::Break(()),
-        });
-        match (found, some.get_mut(len)) {
-            (ControlFlow::Continue(whole), Some(place)) => {
-                *place = whole.prefix();
-                Prefixes::from_buf_and_len(some, len + 1)
-            }
-            _ => self.all_of_many(key),
-        }
-    }
-
-    #[cold]
-    fn all_of_many(&self, key: &ResourceKey<'_>) -> Prefixes {
-        let mut prefixes = Prefixes::new();
+        let none = Prefix { depth: 0, hash: 0, end: 0 };
+        let mut all = Prefixes { few: [none; USUAL], len: 0, many: Vec::new() };
         let whole = self.each_above(key, |cut| {
-            prefixes.push(cut.prefix());
+            let prefix = cut.prefix();
+            match all.few.get_mut(all.len) {
+                Some(place) => *place = prefix,
+                None => all.spill(prefix),
+            }
+            all.len += 1;
             ControlFlow::<Infallible>::Continue(())
         });
         let ControlFlow::Continue(whole) = whole;
-        prefixes.push(whole.prefix());
-        prefixes
+        match all.few.get_mut(all.len) {
+            Some(place) => *place = whole.prefix(),
+            None => all.spill(whole.prefix()),
+        }
+        all.len += 1;
+        all
     }
 
     /// The hash and depth of `key`'s whole path.
