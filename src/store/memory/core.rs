@@ -16,7 +16,6 @@ use super::{
     filter::Filter,
     graveyard::Memory,
     inflight::Registry,
-    pins::Pins,
     prefix::Prefix,
     record::{Breaker, End, Ends, Record, Stage},
     table::Table,
@@ -197,7 +196,7 @@ impl Edit<'_> {
             most: lifetime.most.into(),
             generation: 0,
             leaving: None,
-            pins: Arc::<Pins>::default(),
+            pins: self.table.spare_pins.take(),
             rivalry: super::record::Rivalry::Never,
             place: super::record::Place::default(),
         };
@@ -206,8 +205,10 @@ impl Edit<'_> {
 
     /// Makes a lock of a mark: here its life starts, and here it gets its generation.
     pub(super) fn grant(&mut self, slot: u32, lifetime: Lifetime) -> Option<Lock> {
-        // Released so that a write admitted under the lock, on whichever core, knows its number.
-        let generation = self.core.generation.fetch_add(1, Ordering::AcqRel) + 1;
+        // Numbers are given under the table's lock alone. Released so that a write admitted under this lock, on whichever
+        // core, knows its number.
+        let generation = self.core.generation.load(Ordering::Relaxed) + 1;
+        self.core.generation.store(generation, Ordering::Release);
         let now = self.now;
         let record = self.table.records.get_mut(slot)?;
         let life_end = lifetime.total.map(|total| now.after(total));
@@ -252,7 +253,9 @@ impl Edit<'_> {
                 self.tell_end(&record, &lost);
                 let (of, principal) = ((record.digest, &record.parts.root), record.parts.principal.clone());
                 self.table.graveyard.bury_rooted(of, principal, lost, now);
-                return Some(record.into_lock(now, lease));
+                let (lock, pins) = record.into_lock(now, lease);
+                self.table.spare_pins.give(pins);
+                return Some(lock);
             }
             None => {
                 let lost = record.lost_by(end, now);
@@ -267,7 +270,7 @@ impl Edit<'_> {
             notes.hint(Change::Dead(grave.clone()));
         }
         self.table.graveyard.bury(grave, now);
-        Some(record.into_lock(now, lease))
+        Some(record.into_lock(now, lease).0)
     }
 
     /// Tells watchers that a lock has ended. Of a mark they never heard.

@@ -55,16 +55,6 @@ pub(super) struct Prefixes {
 /// More are rare.
 const USUAL: usize = 10;
 
-impl Prefixes {
-    #[cold]
-    fn spill(&mut self, prefix: Prefix) {
-        if self.many.is_empty() {
-            self.many.extend_from_slice(&self.few);
-        }
-        self.many.push(prefix);
-    }
-}
-
 impl Deref for Prefixes {
     type Target = [Prefix];
 
@@ -122,24 +112,34 @@ impl Seed {
     /// The same, for a lock on `key`: all that has to do with its root goes by them.
     #[inline(never)]
     pub(super) fn all(&self, key: &ResourceKey<'_>) -> Prefixes {
-        let none = Prefix { depth: 0, hash: 0, end: 0 };
-        let mut all = Prefixes { few: [none; USUAL], len: 0, many: Vec::new() };
-        let whole = self.each_above(key, |cut| {
-            let prefix = cut.prefix();
-            match all.few.get_mut(all.len) {
-                Some(place) => *place = prefix,
-                None => all.spill(prefix),
+        let (mut few, mut len) = ([Prefix { depth: 0, hash: 0, end: 0 }; USUAL], 0);
+        let whole = self.each_above(key, |cut| match few.get_mut(len) {
+            Some(place) => {
+                *place = cut.prefix();
+                len += 1;
+                ControlFlow::Continue(())
             }
-            all.len += 1;
+            None => ControlFlow::Break(()),
+        });
+        match (whole, few.get_mut(len)) {
+            (ControlFlow::Continue(whole), Some(place)) => {
+                *place = whole.prefix();
+                Prefixes { few, len: len + 1, many: Vec::new() }
+            }
+            _ => self.all_of_many(key),
+        }
+    }
+
+    #[cold]
+    fn all_of_many(&self, key: &ResourceKey<'_>) -> Prefixes {
+        let mut many = Vec::new();
+        let whole = self.each_above(key, |cut| {
+            many.push(cut.prefix());
             ControlFlow::<Infallible>::Continue(())
         });
         let ControlFlow::Continue(whole) = whole;
-        match all.few.get_mut(all.len) {
-            Some(place) => *place = whole.prefix(),
-            None => all.spill(whole.prefix()),
-        }
-        all.len += 1;
-        all
+        many.push(whole.prefix());
+        Prefixes { few: [whole.prefix(); USUAL], len: many.len(), many }
     }
 
     /// The hash and depth of `key`'s whole path.
@@ -292,6 +292,20 @@ mod tests {
                     }
                 }
                 assert_eq!(found.len(), path.matches('/').count() + 1, "{path}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_path_of_any_depth_has_all_its_prefixes() {
+        let (seed, text) = (Seed::random(), "/a/bcd/efghijkl/m".repeat(10));
+        for end in (1..=text.len()).filter(|end| text.as_bytes().get(*end).is_none_or(|byte| *byte == b'/')) {
+            let path = key(&text[..end]);
+            let all = seed.all(&path);
+            assert_eq!(all.len(), 1 + path.path().matches('/').count());
+            assert_eq!(all[0], seed.whole(&key("/")));
+            for (depth, prefix) in all.iter().enumerate().skip(1) {
+                assert_eq!((prefix.depth, *prefix), (depth, seed.whole(&key(&text[..prefix.end]))), "{path}");
             }
         }
     }

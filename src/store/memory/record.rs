@@ -154,10 +154,10 @@ impl Record {
         Lock::new(self.parts.clone(), self.life(now, lease))
     }
 
-    /// What it looked like, for one that is in the table no longer.
-    pub(super) fn into_lock(self, now: Timestamp, lease: Duration) -> Lock {
+    /// What it looked like, for one that is in the table no longer, and its pins.
+    pub(super) fn into_lock(self, now: Timestamp, lease: Duration) -> (Lock, Arc<Pins>) {
         let life = self.life(now, lease);
-        Lock::new(self.parts, life)
+        (Lock::new(self.parts, life), self.pins)
     }
 
     fn life(&self, now: Timestamp, lease: Duration) -> LockLife {

@@ -24,6 +24,7 @@ use super::{
     graveyard::{Asker, Graveyard, Memory},
     index::Index,
     order::Order,
+    pins::Spare,
     prefix::Prefix,
     record::{Place, Record},
     slab::{Slab, SlotId},
@@ -57,6 +58,7 @@ pub(super) struct Table {
     /// How many are of depth zero.
     shallow: usize,
     tally: Tally,
+    pub(super) spare_pins: Spare,
     pub(super) graveyard: Graveyard,
     pub(super) cooling: Cooling,
     /// What watchers have still to hear of this step.
@@ -224,6 +226,7 @@ impl Table {
             overdue: HashSet::new(),
             shallow: 0,
             tally: Tally::default(),
+            spare_pins: Spare::default(),
             graveyard: Graveyard::new(memory),
             cooling: Cooling::default(),
             news: Vec::new(),
