@@ -89,6 +89,9 @@ impl Core {
 
 impl Edit<'_> {
     fn acquire(&mut self, request: &Acquire<'_>, coming: &[Coming<'_>]) -> Step {
+        for Coming { new, digest, prefixes } in coming {
+            self.table.touch(&self.core.filter, new.parts.id, digest, prefixes);
+        }
         if let Some(answer) = self.proposals(request, coming) {
             return Step::Done(answer);
         }

@@ -247,6 +247,14 @@ impl Filter {
         self.enter(tally, &self.seed.all(root));
     }
 
+    /// Reads what entering a lock on the root with these prefixes, or taking it out, will read, but for what all locks near it
+    /// share. Nothing depends on what comes out.
+    pub(super) fn touch(&self, tally: &Tally, prefixes: &[Prefix]) -> u64 {
+        let Some(tags) = self.tags() else { return 0 };
+        let shared = prefixes.len().saturating_sub(2);
+        entries(prefixes).skip(shared).fold(0, |seen, hash| seen ^ tally.entries.touch(tags, hash))
+    }
+
     /// Enters a lock on the root with these prefixes.
     pub(super) fn enter(&self, tally: &mut Tally, prefixes: &[Prefix]) {
         self.make_room(tally, prefixes.len());

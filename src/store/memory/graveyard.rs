@@ -243,6 +243,11 @@ impl Graveyard {
         Some(if asker.is(dead.principal.as_ref()) { self.lost(dead) } else { LostLock::new(LostCause::Unknown) })
     }
 
+    /// Reads where a token and an id are looked for, so that it is near when that is done. Nothing depends on what comes out.
+    pub(super) fn touch(&self, digest: &TokenDigest, id: LockId) -> u64 {
+        self.by_digest.touch(digest.hash()) ^ self.by_id.touch(self.id_key.hash(id))
+    }
+
     /// Whether a dead lock that is remembered had this id. Ids prove nothing, so nothing more is told.
     pub(super) fn has_id(&self, id: LockId, now: Timestamp) -> bool {
         self.by_id(id, now).is_some()

@@ -10,6 +10,7 @@
 use std::{
     collections::{HashMap, HashSet},
     hash::{BuildHasher, RandomState},
+    hint,
     ops::ControlFlow,
     slice,
     sync::Arc,
@@ -208,6 +209,9 @@ impl IdKey {
     }
 }
 
+/// So many locks are near anyhow.
+const FEW: usize = 4096;
+
 impl Table {
     pub(super) fn new(memory: Memory) -> Self {
         Self {
@@ -231,6 +235,20 @@ impl Table {
             cooling: Cooling::default(),
             news: Vec::new(),
         }
+    }
+
+    /// Reads where a lock is in every index and in the filter, or will be; `prefixes` are those of its root. Among a million
+    /// locks each of these places is in memory that no cache has. To wait for all of them at once takes as long as for one,
+    /// and then the steps that need them, which would wait for one after the other, find them near.
+    pub(super) fn touch(&self, filter: &Filter, id: LockId, digest: &TokenDigest, prefixes: &[Prefix]) {
+        if self.records.len() < FEW {
+            return;
+        }
+        let root = prefixes.last().map_or(0, |whole| self.by_hash.touch(whole.hash));
+        let (token, named) = (self.by_token.touch(digest.hash()), self.by_id.touch(self.id_key.hash(id)));
+        let (filtered, dead) = (filter.touch(&self.tally, prefixes), self.graveyard.touch(digest, id));
+        // Or else nobody would need what was read, and it would not be.
+        hint::black_box(root ^ token ^ named ^ filtered ^ dead);
     }
 
     /// Puts a lock or a mark into every index and into the filter, but not into the queue of those that will expire.
@@ -304,7 +322,9 @@ impl Table {
         let record = self.records.remove(slot)?;
         record.pins.end();
         self.shallow -= usize::from(record.parts.depth == Depth::Zero);
-        filter.take(&mut self.tally, &filter.seed.all(&record.parts.root));
+        let prefixes = filter.seed.all(&record.parts.root);
+        self.touch(filter, record.parts.id, &record.digest, &prefixes);
+        filter.take(&mut self.tally, &prefixes);
         self.by_token.remove(record.digest.hash(), slot);
         self.by_id.remove(self.id_key.hash(record.parts.id), slot);
         self.unlink_principal(&record);

@@ -4,7 +4,7 @@
 //! all that branches would: the least of these bits is the one that the topmost would name, and parts those before it from
 //! those after it.
 
-use std::ops::Range;
+use std::{hint, ops::Range};
 
 use super::{Bit, arena::Spare};
 
@@ -53,6 +53,8 @@ impl Page {
     /// Where the way ends that `path` takes: none agrees with it further than the entry there.
     #[inline]
     pub(super) fn nearest(&self, path: &[u8]) -> usize {
+        // The second line is needed next, whichever entry it is: it comes while the bits are read.
+        hint::black_box(self.numbers[0]);
         let (mut at, mut turned) = (0, Bit::LAST);
         for (before, bit) in self.bits().iter().enumerate() {
             // A later bit is on the side that was not taken.
