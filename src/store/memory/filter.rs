@@ -4,8 +4,8 @@
 //! all, one load, no hashing), then at one group of [tags](super::tags) for each prefix of the path whose depth has a bit.
 //! Where nothing is locked below a path's first segment, they look no further.
 //!
-//! Writers are the holder of the table's write lock, so there is one at a time. The filter grows by levels: a fuller one
-//! is filled and then published; older ones are left as they are.
+//! Writers are the holder of the table's write lock, so there is one at a time. The filter grows by levels: a larger one
+//! is filled, a few groups in each step, and then published; older ones are left as they are.
 //!
 //! **Why that is enough.** A writer registers its write and then looks here; an acquire enters its mark here and then
 //! scans the registrations. A fence on either side makes one of them see the other: if the scan missed the registration,
@@ -26,7 +26,7 @@ use smallvec::SmallVec;
 use super::{
     prefix::{Cut, Prefix, Seed},
     sync::{AtomicU32, AtomicU64, fence},
-    tags::{Entries, Tags},
+    tags::{Entries, Growth, Tags},
 };
 use crate::lock::{Effect, ResourceKey, Target};
 
@@ -69,11 +69,13 @@ pub(super) struct Tally {
     by_depth: [u32; DEEPEST + 1],
     /// What the tags of the current level stand for.
     entries: Entries,
+    /// The next level, while it is filled.
+    growth: Option<Box<Growth>>,
 }
 
 impl Default for Tally {
     fn default() -> Self {
-        Self { by_depth: [0; DEEPEST + 1], entries: Entries::new(FIRST) }
+        Self { by_depth: [0; DEEPEST + 1], entries: Entries::new(FIRST), growth: None }
     }
 }
 
@@ -259,7 +261,12 @@ impl Filter {
     pub(super) fn enter(&self, tally: &mut Tally, prefixes: &[Prefix]) {
         self.make_room(tally, prefixes.len());
         let Some(tags) = self.tags() else { return };
-        entries(prefixes).for_each(|hash| tally.entries.put(tags, hash));
+        for hash in entries(prefixes) {
+            tally.entries.put(tags, hash);
+            if let Some(growth) = &mut tally.growth {
+                growth.put((&tally.entries, tags), hash);
+            }
+        }
         let depth = (prefixes.len() - 1).min(DEEPEST);
         tally.by_depth[depth] += 1;
         let depths = self.remaining.load(Ordering::Relaxed) | bit(depth);
@@ -270,13 +277,29 @@ impl Filter {
         }
     }
 
-    /// Goes on to the first level that has room for so many more.
+    /// Sees to it that there is room for so many more, a level further up if need be.
     fn make_room(&self, tally: &mut Tally, more: usize) {
-        let at = self.level.load(Ordering::Relaxed);
-        let has_room = |level: &u32| tally.entries.fit_into(FIRST << level, more);
-        let Some(next) = (at..LEVELS).find(has_room).filter(|next| *next != at) else { return };
-        let bigger = Tags::new(FIRST << next);
-        tally.entries = tally.entries.moved_to(&bigger);
+        if tally.growth.is_none() {
+            tally.growth = Growth::due(&tally.entries).map(Box::new);
+        }
+        if let Some(growth) = &mut tally.growth {
+            growth.step(&tally.entries);
+            if growth.is_done(&tally.entries) {
+                self.grow(tally);
+            }
+        }
+        // Only what has a great many prefixes goes further at once.
+        while !tally.entries.has_room(more) {
+            self.grow(tally);
+        }
+    }
+
+    /// Goes on to the next level.
+    fn grow(&self, tally: &mut Tally) {
+        let growth = tally.growth.take().map_or_else(|| Growth::of(&tally.entries), |growth| *growth);
+        let next = self.level.load(Ordering::Relaxed) + 1;
+        let (bigger, entries) = growth.finished(&tally.entries);
+        tally.entries = entries;
         let fresh = self.levels[next as usize].set(bigger);
         debug_assert!(fresh.is_ok(), "each level is filled once");
         self.level.store(next, Ordering::Release);
@@ -292,7 +315,12 @@ impl Filter {
     pub(super) fn take(&self, tally: &mut Tally, prefixes: &[Prefix]) {
         let Some(tags) = self.tags() else { return };
         self.changing();
-        entries(prefixes).for_each(|hash| tally.entries.take(tags, hash));
+        for hash in entries(prefixes) {
+            if let Some(growth) = &mut tally.growth {
+                growth.take((&tally.entries, tags), hash);
+            }
+            tally.entries.take(tags, hash);
+        }
         let depth = (prefixes.len() - 1).min(DEEPEST);
         tally.by_depth[depth] -= 1;
         if tally.by_depth[depth] == 0 {

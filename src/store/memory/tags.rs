@@ -7,8 +7,11 @@
 //!
 //! Who enters a hash keeps [`Entries`] beside the tags: more of each hash, and how often it was entered.
 
+mod growth;
+
 use std::sync::atomic::Ordering;
 
+pub(super) use self::growth::Growth;
 use super::sync::AtomicU64;
 
 /// Tags in a group.
@@ -98,24 +101,15 @@ impl Entries {
         Self { places: vec![[0; TAGS]; groups].into(), used: 0 }
     }
 
-    /// Whether they and so many more leave a table of `groups` groups some air.
-    pub(super) fn fit_into(&self, groups: usize, more: usize) -> bool {
-        self.used + more <= groups * TAGS / 4 * 3
+    /// Whether so many more leave the table some air.
+    pub(super) fn has_room(&self, more: usize) -> bool {
+        self.used + more <= self.places.len() * TAGS / 4 * 3
     }
 
     /// Places that are taken.
     #[cfg(all(test, not(tower_lock_loom)))]
     pub(super) fn used(&self) -> usize {
         self.used
-    }
-
-    /// All of them, entered in a bigger table.
-    pub(super) fn moved_to(&self, bigger: &Tags) -> Self {
-        let mut moved = Self::new(bigger.0.len());
-        for entry in self.places.as_flattened().iter().filter(|entry| **entry != 0) {
-            moved.add(bigger, entry & KEPT, entry & !KEPT);
-        }
-        moved
     }
 
     /// Reads where `hash` is looked for, so that it is near when that is done. Nothing depends on what comes out.

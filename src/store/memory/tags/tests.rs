@@ -62,8 +62,7 @@ fn random_histories_lose_nothing_and_leave_nothing() {
                 }
                 assert!(model.has_all());
             }
-            let bigger = Tags::new(2 * groups);
-            let entries = model.entries.moved_to(&bigger);
+            let (bigger, entries) = Growth::of(&model.entries).finished(&model.entries);
             assert!(model.counts.keys().all(|hash| bigger.may_have(*hash)), "moved");
             assert_eq!(entries.used(), model.entries.used());
             while let Some(hash) = model.counts.keys().next().copied() {
@@ -79,10 +78,75 @@ fn random_histories_lose_nothing_and_leave_nothing() {
 }
 
 #[test]
+fn what_comes_and_goes_while_the_table_grows_is_in_the_new_one_as_often_as_in_the_old() {
+    let mut state = 0x0bad_cafe_0bad_cafe;
+    for groups in [2, 16, 256] {
+        for share in 1..8 {
+            let mut model = Model::new(groups);
+            while model.entries.has_room(1) {
+                model.put(random(&mut state));
+            }
+            let mut growth = Growth::of(&model.entries);
+            let steps = 3 * groups;
+            for step in 0..steps {
+                let hashes: Vec<u64> = model.counts.keys().copied().collect();
+                let known = hashes[step % hashes.len()];
+                // One that is there, one that is not, and one that goes.
+                for hash in [known, random(&mut state)].into_iter().take(1 + usize::from(model.entries.has_room(1))) {
+                    model.put(hash);
+                    growth.put((&model.entries, &model.tags), hash);
+                }
+                for hash in [known, hashes[step * share % hashes.len()]] {
+                    if model.counts.contains_key(&hash) {
+                        growth.take((&model.entries, &model.tags), hash);
+                        model.take(hash);
+                    }
+                }
+                growth.work(&model.entries, if step % share == 0 { 4 } else { 0 });
+            }
+            let (tags, entries) = growth.finished(&model.entries);
+            let mut grown = Model { tags, entries, counts: std::mem::take(&mut model.counts) };
+            assert_eq!(grown.entries.used(), model.entries.used());
+            assert!(grown.has_all());
+            let left: Vec<(u64, u32)> = grown.counts.iter().map(|(hash, count)| (*hash, *count)).collect();
+            for (hash, count) in left {
+                (0..count).for_each(|_| grown.take(hash));
+                assert!(grown.has_all());
+            }
+            assert_eq!(grown.entries.used(), 0, "nothing was counted once too often");
+        }
+    }
+}
+
+#[test]
+fn a_table_has_grown_before_it_is_too_full() {
+    let mut state = 0x1234_5678_dead_beef;
+    for groups in [16, 256, 4_096] {
+        let mut model = Model::new(groups);
+        let mut growth: Option<Growth> = None;
+        loop {
+            let hash = random(&mut state);
+            growth = growth.or_else(|| Growth::due(&model.entries));
+            if let Some(growth) = &mut growth {
+                growth.step(&model.entries);
+                if growth.is_done(&model.entries) {
+                    break;
+                }
+            }
+            assert!(model.entries.has_room(1), "{} in {groups} groups", model.entries.used());
+            model.put(hash);
+            if let Some(growth) = &mut growth {
+                growth.put((&model.entries, &model.tags), hash);
+            }
+        }
+    }
+}
+
+#[test]
 fn a_tag_is_taken_for_another_once_in_thousands() {
     let mut state = 0xfeed_f00d_dead_beef;
     let mut model = Model::new(1 << 12);
-    while model.entries.fit_into(1 << 12, 1) {
+    while model.entries.has_room(1) {
         model.put(random(&mut state));
     }
     let wrong = (0..200_000).filter(|_| model.tags.may_have(random(&mut state))).count();
