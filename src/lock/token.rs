@@ -187,9 +187,7 @@ impl TokenKey {
         let mut block = [0; 64];
         block[..16].copy_from_slice(&self.0);
         block[16..32].copy_from_slice(token.0.as_bytes());
-        // What follows a message of 32 bytes (FIPS 180-4 section 5.1.1): a bit, and its length in bits.
-        block[32] = 0x80;
-        block[62..].copy_from_slice(&256_u16.to_be_bytes());
+        block[32..].copy_from_slice(&PADDING);
         let mut state = START;
         compress256(&mut state, &[block]);
         let mut half = [0; 16];
@@ -199,6 +197,14 @@ impl TokenKey {
         TokenDigest(half)
     }
 }
+
+/// What follows a message of 32 bytes (FIPS 180-4 section 5.1.1): a bit, and its length in bits.
+const PADDING: [u8; 32] = {
+    let mut padding = [0; 32];
+    padding[0] = 0x80;
+    padding[30] = 1;
+    padding
+};
 
 /// What SHA-256 starts with (FIPS 180-4 section 5.3.3): each holder's write digests one block, which the hash itself would
 /// copy to and fro.

@@ -22,22 +22,28 @@ use crate::{
 type Digests = SmallVec<[TokenDigest; 4]>;
 
 impl Core {
-    #[cold]
     #[inline(never)]
     pub(super) fn decide(&self, write: &Write<'_>) -> Verdict {
-        let mut digests = Digests::new();
-        for token in write.conditions.tokens() {
-            digests.push(self.key.digest(token));
+        match write.conditions.tokens() {
+            [token] => self.decide_by(write, &[self.key.digest(token)]),
+            tokens => self.decide_by(write, &tokens.iter().map(|token| self.key.digest(token)).collect::<Digests>()),
         }
+    }
+
+    // An answer is made where it is returned: moved on the way there, it would cost as much as a look at the table.
+    #[inline(always)]
+    fn decide_by(&self, write: &Write<'_>, digests: &[TokenDigest]) -> Verdict {
         loop {
             let table = self.table.read();
-            let case = Case::new(self, &table, write, &digests);
-            let decided = match case.shortly() {
-                Decided::Otherwise => case.fully(),
-                decided => decided,
-            };
-            if let Decided::So(verdict) = decided {
-                return verdict;
+            let case = Case::new(self, &table, write, digests);
+            match case.shortly() {
+                Decided::So(verdict) => return verdict,
+                Decided::Again => {}
+                Decided::Otherwise => {
+                    if let Decided::So(verdict) = case.fully() {
+                        return verdict;
+                    }
+                }
             }
         }
     }
@@ -78,6 +84,7 @@ impl<'c> Case<'c> {
 impl Case<'_> {
     /// The short way, for what most writes come with: no token, or the one of the only lock they meet. Where it answers it
     /// answers as the other does, without a copy of any lock but those that are shown.
+    #[inline(always)]
     fn shortly(&self) -> Decided {
         match self.held[..] {
             _ if !matches!(self.write.proof, HolderProof::TokenAndPrincipal | HolderProof::Token) => Decided::Otherwise,
@@ -91,6 +98,7 @@ impl Case<'_> {
     }
 
     /// Of a write that answers for nothing and whose conditions are true.
+    #[inline(never)]
     fn without_token(&self) -> Decided {
         let (mut slots, mut blockers) = (SmallVec::<[u32; 8]>::new(), Vec::new());
         let _ = self.each_touched(|slot| {
@@ -112,6 +120,7 @@ impl Case<'_> {
     }
 
     /// Of a write whose one token is that of the lock in `slot`, for which it answers.
+    #[inline(always)]
     fn with_its_token(&self, slot: u32, record: &Record) -> Decided {
         let conditions = self.write.conditions;
         let (covers, demanded) = match conditions.sole() {
@@ -157,6 +166,8 @@ impl Case<'_> {
     }
 
     /// The general way, for every write.
+    #[cold]
+    #[inline(never)]
     fn fully(&self) -> Decided {
         let lost = self.condition();
         let (touched, slots) = self.touched();
@@ -333,6 +344,7 @@ impl Case<'_> {
     }
 
     /// The same for a write that one lock answers for, and that touches no other.
+    #[inline(always)]
     fn admit_under(&self, record: &Record) -> Decided {
         let permit = match &self.core.registry {
             Some(registry) => {
