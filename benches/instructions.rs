@@ -54,7 +54,7 @@ const BOUNDS: [Bound; 8] = [
     over("an unlocked write, no locks, over the bare service", "write-0", "write-bare", 920),
     over("an unlocked write, 1,000 locks, over the bare service", "write-1000", "write-bare", 1_420),
     over("an unlocked write, check-only, 1,000 locks, over the bare service", "write-check-only", "write-bare", 1_190),
-    over("a holder's write, over the bare service", "holder", "holder-bare", 10_200),
+    over("a holder's write, over the bare service", "holder", "holder-bare", 8_000),
     over("a refusal with its JSON body, over the bare service", "refusal", "write-bare", 10_000),
     Bound { name: "acquire and release, 1,000 other locks", case: "pair", base: None, most: 19_800 },
 ];

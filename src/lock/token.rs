@@ -101,24 +101,21 @@ impl LockToken {
 /// The UUID of `xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx`, the digits in either case, eight of them at once. That is the one form of
 /// a UUID that its URN has, and each write of a holder's has one to read.
 fn hyphenated(text: &[u8; 36]) -> Option<Uuid> {
-    let [a, b, c, d, e, f, g, h, b'-', i, j, k, l, b'-', m, n, o, p, b'-', q, r, s, t, b'-', rest @ ..] = *text else {
-        return None;
-    };
-    let [u, v, w, x, rest @ ..] = rest;
-    let words = [[a, b, c, d, e, f, g, h], [i, j, k, l, m, n, o, p], [q, r, s, t, u, v, w, x], rest].map(digits);
-    let odd = words.iter().fold(0, |odd, (_, wrong)| odd | wrong);
-    let number = words.iter().fold(0, |number, (word, _)| number << 32 | u128::from(*word));
-    (odd == 0).then(|| Uuid::from_u128(number))
+    let hyphens = [8, 13, 18, 23].map(|at| text[at]) == [b'-'; 4];
+    let four = |at: usize| u64::from(u32::from_be_bytes([text[at], text[at + 1], text[at + 2], text[at + 3]]));
+    let eight = |one, other| digits(four(one) << 32 | four(other));
+    let ((a, wrong_a), (b, wrong_b)) = (eight(0, 4), eight(9, 14));
+    let ((c, wrong_c), (d, wrong_d)) = (eight(19, 24), eight(28, 32));
+    let right = hyphens && wrong_a | wrong_b | wrong_c | wrong_d == 0;
+    right.then(|| Uuid::from_u64_pair(u64::from(a) << 32 | u64::from(b), u64::from(c) << 32 | u64::from(d)))
 }
 
-/// The number that eight hexadecimal digits are; and 0, unless one of them is none.
+/// The number that eight hexadecimal digits are, of which the first is in the high byte; and 0, unless one of them is none.
 #[inline(always)]
-const fn digits(text: [u8; 8]) -> (u32, u64) {
+const fn digits(text: u64) -> (u32, u64) {
     const EACH: u64 = 0x0101_0101_0101_0101;
     const HIGH: u64 = EACH << 7;
-    // The first digit is in the high byte. Where the high bit of a byte is set by itself, it is none, and what is computed of
-    // the others does not matter.
-    let text = u64::from_be_bytes(text);
+    // A byte whose high bit is set is none. Of the others no sum carries into the next.
     let low = text & !HIGH;
     let lower = low | (EACH * 0x20);
     // The high bit of each byte that is not below the one that is taken off.
