@@ -97,8 +97,10 @@ impl Index {
         let from = count ^ (1 << count.ilog2());
         let hashed = self.segments[from].hashed(hash_of);
         let moving = hashed.iter().filter(|(hash, _)| place(count + 1, *hash) == count).count();
-        self.segments[from] = Segment::with_room(hashed.len() - moving);
-        self.segments[count] = Segment::with_room(moving);
+        // Each is split again when it has twice as many, and grows once before.
+        for (at, len) in [(from, hashed.len() - moving), (count, moving)] {
+            self.segments[at] = Segment::with_room(len + len / 2);
+        }
         for (hash, number) in hashed {
             let to = if place(count + 1, hash) == count { count } else { from };
             self.segments[to].put(hash, number);
@@ -107,9 +109,9 @@ impl Index {
 }
 
 impl Segment {
-    /// With room for half as many more.
+    /// Empty, with room for so many.
     fn with_room(len: usize) -> Self {
-        Self { buckets: vec![Bucket::EMPTY; (len + len / 2) / LANES + 1].into(), len: 0 }
+        Self { buckets: vec![Bucket::EMPTY; len / LANES + 1].into(), len: 0 }
     }
 
     fn is_full(&self) -> bool {
@@ -119,7 +121,7 @@ impl Segment {
     #[cold]
     fn grow(&mut self, hash_of: &impl Fn(u32) -> u64) {
         let hashed = self.hashed(hash_of);
-        *self = Self::with_room(hashed.len());
+        *self = Self::with_room(2 * hashed.len());
         hashed.into_iter().for_each(|(hash, number)| self.put(hash, number));
     }
 

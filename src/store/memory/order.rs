@@ -224,10 +224,12 @@ impl Order {
 
     /// A page became smaller, to which the branch `last` leads and to that `before`: it may be one with its neighbour.
     fn shrunk(&mut self, at: u32, before: Option<Turn>, last: Option<Turn>) {
+        // There is no need to look at its neighbour, which is in cold memory.
+        if self.pages.get(at).numbers().len() >= MOST / 2 {
+            return;
+        }
         let page = *self.pages.get(at);
-        // Else there is no need to look at the neighbour, which is in cold memory.
-        let is_small = page.numbers().len() < MOST / 2;
-        if let Some((above, side)) = last.filter(|_| is_small) {
+        if let Some((above, side)) = last {
             let Branch { bit, sides } = *self.branches.get(above);
             let neighbour = match what(sides[1 - side]) {
                 Link::Branch => None,
