@@ -170,12 +170,30 @@ impl Locks {
     ///
     /// It is as [`judge`](Self::judge) would have it. Whose write it is makes no difference where nothing is locked.
     pub(crate) fn let_through(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> Option<Permit> {
+        // Borrows its path, so there is nothing to drop.
+        let target = ManuallyDrop::new(self.plainly_written(method, uri, headers)?);
+        self.store().let_through(slice::from_ref(&*target))
+    }
+
+    /// What is written, where that is all that there is to say of a write.
+    #[inline(always)]
+    fn plainly_written<'r>(&self, method: &Method, uri: &'r Uri, headers: &HeaderMap) -> Option<Target<'r>> {
         if ConditionFields::are_in(headers) {
             return None;
         }
-        // Borrows its path, so there is nothing to drop.
-        let target = ManuallyDrop::new(plain_target(method, uri.path(), self.inner.plain.as_ref()?)?);
-        self.store().let_through(slice::from_ref(&*target))
+        plain_target(method, uri.path(), self.inner.plain.as_ref()?)
+    }
+
+    /// Decides about a write that was not [let through](Self::let_through), as [`judge`](Self::judge) would.
+    #[inline(never)]
+    pub(crate) fn judge_further(&self, request: RequestView<'_>, demand: Demand) -> Judgement {
+        let Some(target) = self.plainly_written(request.method, request.uri, request.headers) else {
+            return self.judge(request, demand);
+        };
+        let principal = self.principal(request);
+        let write = self.write_of(slice::from_ref(&target), &UNCONDITIONAL, principal.as_ref()).not_let_through();
+        let answer = self.store().admit(&write);
+        self.judge_answer(answer, &target.key, principal, &UNCONDITIONAL, demand)
     }
 
     /// Decides about a write whose targets and conditions are known, and registers it. A refusal is about `resource`.
@@ -190,7 +208,7 @@ impl Locks {
         demand: Demand,
     ) -> Judgement {
         let principal = self.principal(request);
-        let answer = self.admit(targets, conditions, principal.as_ref());
+        let answer = self.store().admit(&self.write_of(targets, conditions, principal.as_ref()));
         self.judge_answer(answer, resource, principal, conditions, demand)
     }
 
@@ -199,16 +217,14 @@ impl Locks {
     }
 
     #[inline(always)]
-    fn admit(
-        &self,
-        targets: &[Target<'_>],
-        conditions: &Conditions<'_>,
-        principal: Option<&Principal>,
-    ) -> StoreFuture<Verdict> {
+    fn write_of<'w>(
+        &'w self,
+        targets: &'w [Target<'w>],
+        conditions: &'w Conditions<'w>,
+        principal: Option<&'w Principal>,
+    ) -> Write<'w> {
         let policy = self.policy();
-        let write =
-            Write::new(targets, conditions).by(principal).proven_by(&policy.proof).naming(policy.limits.blockers_named);
-        self.store().admit(&write)
+        Write::new(targets, conditions).by(principal).proven_by(&policy.proof).naming(policy.limits.blockers_named)
     }
 
     #[inline(always)]

@@ -136,10 +136,12 @@ impl<S, R> LockService<S, R> {
         R: Clone,
     {
         let view = RequestView::of(request);
-        if self.locks.is_read(view.method) {
-            return Decision::Free;
-        }
-        match self.locks.judge(view, self.options.demand) {
+        let judgement = match () {
+            () if self.locks.is_read(view.method) => return Decision::Free,
+            () if self.options.ask_no_more() => self.locks.judge_further(view, self.options.demand),
+            () => self.locks.judge(view, self.options.demand),
+        };
+        match judgement {
             Judgement::Ready(Ok(admitted)) => {
                 let after = prepare(request, &admitted, &self.locks, self.options, None);
                 let guard = self.guard(admitted.permit, RequestView::of(request));

@@ -20,13 +20,30 @@ pub struct Write<'a> {
     pub proof: &'a HolderProof,
     /// How many blocking locks to name at most; the default is 100.
     pub blockers: usize,
+    pub(in crate::store) sight: Sight,
+}
+
+/// What the store has said of a write before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::store) enum Sight {
+    /// Nothing: it was not asked.
+    Unseen,
+    /// [`LockStore::let_through`](super::LockStore::let_through) gave nothing, a moment ago.
+    NotLetThrough,
 }
 
 impl<'a> Write<'a> {
     /// An anonymous write of `targets` under `conditions`.
     #[must_use]
     pub const fn new(targets: &'a [Target<'a>], conditions: &'a Conditions<'a>) -> Self {
-        Self { targets, conditions, principal: None, proof: &HolderProof::TokenAndPrincipal, blockers: 100 }
+        Self {
+            targets,
+            conditions,
+            principal: None,
+            proof: &HolderProof::TokenAndPrincipal,
+            blockers: 100,
+            sight: Sight::Unseen,
+        }
     }
 
     /// The same write by `principal`.
@@ -40,6 +57,14 @@ impl<'a> Write<'a> {
     #[must_use]
     pub const fn proven_by(mut self, proof: &'a HolderProof) -> Self {
         self.proof = proof;
+        self
+    }
+
+    /// The same write, of which [`LockStore::let_through`](super::LockStore::let_through) has just said nothing: the look that
+    /// found something in its way need not be taken again. It makes no difference to the answer.
+    #[must_use]
+    pub const fn not_let_through(mut self) -> Self {
+        self.sight = Sight::NotLetThrough;
         self
     }
 

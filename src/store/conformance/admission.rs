@@ -5,7 +5,7 @@ use super::{
     kit::*,
 };
 use crate::{
-    lock::{Depth, HolderProof, LockKind, LockScope, LockToken, LostCause, Membership, Target},
+    lock::{Depth, HolderProof, Lock, LockKind, LockScope, LockToken, LostCause, Membership, Target},
     store::Verdict,
 };
 
@@ -38,6 +38,10 @@ pub async fn what_a_lock_touches_is_not_let_through<F: Fixture>(fixture: &F) {
     ];
     for write in &writes {
         assert!(write.let_through(&store).is_none(), "{:?} touches a lock", write.targets);
+        let further = answer(write.start_by_let_through(&store)).await;
+        let refused = further.refused().unwrap_or_else(|| panic!("{:?} was admitted", write.targets));
+        let anew = write.refused(&store, "nothing answers for the locks").await;
+        same_ids(&refused.blockers, anew.blockers.iter().map(Lock::id), "it makes no difference what was asked before");
     }
     // Where they touch none, it may be; and may not be where a store has no such short way.
     for write in [

@@ -10,7 +10,7 @@ use crate::{
     request::{Conditions, RequestView},
     store::{
         Acquire, Acquired, Admitted, Authority, Lifetime, LockQuery, LockStore, NewLock, Permit, Quota, Refresh, Refreshed,
-        Refused, Release, Released, Replaces, Span, StoreFuture, Verdict, Which, Write, WriteId,
+        Refused, Release, Released, Replaces, Span, StoreFuture, Verdict, Which, Write, WriteId, write::Sight,
     },
 };
 
@@ -312,6 +312,18 @@ impl Wr {
 
     /// Asks.
     pub(super) fn start<S: LockStore>(&self, store: &S) -> StoreFuture<Verdict> {
+        self.asked(store, Sight::Unseen)
+    }
+
+    /// Asks as the layer does: whether the write is let through, and further where it is not.
+    pub(super) fn start_by_let_through<S: LockStore>(&self, store: &S) -> StoreFuture<Verdict> {
+        match self.let_through(store) {
+            Some(permit) => StoreFuture::ready(Verdict::Admitted(Admitted { permit, answered: None })),
+            None => self.asked(store, Sight::NotLetThrough),
+        }
+    }
+
+    fn asked<S: LockStore>(&self, store: &S, sight: Sight) -> StoreFuture<Verdict> {
         let path = self.targets.first().map_or_else(|| "/".to_owned(), |target| target.key.uri().into_owned());
         let mut request = http::Request::builder().method("PUT").uri(path);
         for (name, value) in &self.headers {
@@ -325,7 +337,10 @@ impl Wr {
         }
         let who = principal(self.who);
         let write = Write::new(&self.targets, &conditions).by(who.as_ref()).proven_by(&self.proof).naming(self.limit);
-        store.admit(&write)
+        match sight {
+            Sight::Unseen => store.admit(&write),
+            Sight::NotLetThrough => store.admit(&write.not_let_through()),
+        }
     }
 
     pub(super) async fn verdict<S: LockStore>(&self, store: &S) -> Verdict {

@@ -6,7 +6,7 @@
 use super::{core::Core, filter::Glance};
 use crate::{
     lock::Target,
-    store::{Admitted, Permit, StoreFuture, Verdict, Write},
+    store::{Admitted, Permit, StoreFuture, Verdict, Write, write::Sight},
 };
 
 #[inline]
@@ -17,7 +17,7 @@ fn admitted(permit: Permit) -> StoreFuture<Verdict> {
 impl Core {
     #[inline]
     pub(super) fn admit(&self, write: &Write<'_>) -> StoreFuture<Verdict> {
-        if !write.conditions.is_empty() {
+        if !write.conditions.is_empty() || write.sight == Sight::NotLetThrough {
             return StoreFuture::ready(self.decide(write));
         }
         match self.unlocked() {

@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     lock::{Depth, Gone, LockScope, LockState, Reach, Target},
-    store::{Acquired, Admitted, LockStore, Refreshed, Span, StoreFuture, Verdict},
+    store::{Acquired, Admitted, LockStore, Refreshed, Span, Verdict},
 };
 
 /// Four levels of a binary tree, fifteen resources.
@@ -105,12 +105,7 @@ impl<S: LockStore> Worker<S> {
         let submitted: Vec<Held> = if self.rng.chance(80) { self.mine.clone() } else { Vec::new() };
         write.tokens = submitted.iter().map(|held| held.token).collect();
         let before = self.history.before_write(&write.targets);
-        // As the layer asks: whether it is let through first.
-        let through = if self.rng.chance(50) { write.let_through(&self.store) } else { None };
-        let asked = match through {
-            Some(permit) => StoreFuture::ready(Verdict::Admitted(Admitted { permit, answered: None })),
-            None => write.start(&self.store),
-        };
+        let asked = if self.rng.chance(50) { write.start_by_let_through(&self.store) } else { write.start(&self.store) };
         if self.rng.chance(5) {
             // A client that hangs up: the registration ends with the future or with the permit in it.
             drop(asked);
