@@ -40,6 +40,9 @@ pub struct Below {
     /// Acquire and release, at the most locks.
     pub pair: Id,
     pub memls_pair: Id,
+    /// The same where all locks are siblings.
+    pub siblings: Id,
+    pub memls_siblings: Id,
     hub_pair: Id,
     few: [Id; 2],
     making: Id,
@@ -86,12 +89,20 @@ impl Below {
         let thousand = standing.iter().find(|at| at.count == 1_000).expect("it is measured");
         let mut pairs = |at: &Spread| {
             let count = grouped(at.count);
-            let ours = bench.function(format!("acquire and release, {count} other locks"), pair(at.ours.store.clone()));
-            let memls = bench.function(format!("MemLs lock and unlock, {count} other locks"), memls_pair(at.memls.clone()));
+            let ours =
+                bench.function(format!("acquire and release, {count} other locks"), pair(at.ours.store.clone(), fresh));
+            let memls =
+                bench.function(format!("MemLs lock and unlock, {count} other locks"), memls_pair(at.memls.clone(), fresh));
             [ours, memls]
         };
         let few = pairs(&spreads[0]);
         let many = pairs(&spreads[1]);
+        let all = standing.last().expect("some were made");
+        let count = grouped(all.count);
+        let name = format!("acquire and release, {count} other locks, all siblings");
+        let siblings = bench.function(name, pair(all.guarded.store.clone(), sibling));
+        let name = format!("MemLs lock and unlock, {count} other locks, all siblings");
+        let memls_siblings = bench.function(name, memls_pair(all.memls.clone(), sibling));
         let making = bench.function("in each of ours, making path, id and token", |number| {
             let lock = std::hint::black_box(new_lock(spread(FRESH + 10 * number), Owner::default()));
             lock.parts.root.path().len() == 44
@@ -117,6 +128,8 @@ impl Below {
             memls,
             pair: many[0],
             memls_pair: many[1],
+            siblings,
+            memls_siblings,
             hub_pair,
             few,
             making,
@@ -144,8 +157,9 @@ impl Below {
 
     /// The cases that are no row of the matrix.
     pub fn single(&self) -> Vec<Id> {
-        let pairs = [self.few[0], self.few[1], self.pair, self.memls_pair, self.making, self.hub_pair];
-        pairs.into_iter().chain(self.threads.iter().map(|(_, _, two)| *two)).collect()
+        let many = [self.pair, self.memls_pair, self.siblings, self.memls_siblings];
+        let pairs = self.few.into_iter().chain(many).chain([self.making, self.hub_pair]);
+        pairs.chain(self.threads.iter().map(|(_, _, two)| *two)).collect()
     }
 
     /// Rows are what is asked, columns how many locks there are.
@@ -250,15 +264,28 @@ pub fn new_lock(path: String, owner: Owner) -> NewLock {
     NewLock { parts: Arc::new(parts), token }
 }
 
-/// Locks on documents of collections that have ten come and go.
-pub fn pair(store: Arc<dyn LockStore>) -> impl Fn(usize) -> bool + Send + Sync {
-    move |number| acquire_and_release(&*store, spread(FRESH + 10 * number))
+/// A document of a collection that has ten.
+pub fn fresh(number: usize) -> String {
+    spread(FRESH + 10 * number)
 }
 
-pub fn memls_pair(memls: Box<MemLs>) -> impl Fn(usize) -> bool + Send + Sync {
+/// A document that shares all of its parents with all locks.
+fn sibling(number: usize) -> String {
+    near(FRESH + number)
+}
+
+/// Locks on these documents come and go.
+pub fn pair(
+    store: Arc<dyn LockStore>,
+    path: impl Fn(usize) -> String + Send + Sync,
+) -> impl Fn(usize) -> bool + Send + Sync {
+    move |number| acquire_and_release(&*store, path(number))
+}
+
+pub fn memls_pair(memls: Box<MemLs>, path: impl Fn(usize) -> String + Send + Sync) -> impl Fn(usize) -> bool + Send + Sync {
     move |number| {
         // Its path is a type of its own, made of a string as ours is.
-        let path = dav(&spread(FRESH + 10 * number));
+        let path = dav(&path(number));
         match now(memls.lock(&path, None, None, Some(Duration::from_secs(300)), false, true)) {
             Ok(lock) => now(memls.unlock(&path, &lock.token)).is_ok(),
             Err(_) => false,

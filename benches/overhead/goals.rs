@@ -116,7 +116,8 @@ pub fn table(bench: &Bench, layers: &Layers, below: &Below, tails: &[Tail], memo
     admits.push(looked(format!("admit, check-only, far paths, {most} locks"), many, map_many, 1.0, None));
     let bytes = |memory: Option<f64>| memory.unwrap_or(f64::NAN);
     let memls = [
-        looked(format!("acquire and release, {most} locks"), below.pair, below.memls_pair, 0.4, Some(0.25)),
+        looked(format!("acquire and release, {most} locks"), below.siblings, below.memls_siblings, 0.4, Some(0.25)),
+        looked("the same, ten locks in a collection".into(), below.pair, below.memls_pair, 0.4, Some(0.25)),
         Goal {
             name: format!("memory a lock with its owner, {} locks", grouped(memory.locks)),
             ns: None,

@@ -14,7 +14,7 @@ use std::{
 use dav_server::ls::DavLockSystem;
 
 use super::{
-    below::{admit, memls_pair, pair},
+    below::{admit, fresh, memls_pair, pair},
     harness::{CALLS, grouped, now},
     standing::{Spread, UNLOCKED, dav, spread},
 };
@@ -68,7 +68,7 @@ pub fn measured(at: &Spread, measuring: bool) -> [Tail; 3] {
     let paths: Arc<[String]> = (0..CALLS).map(|number| spread(UNLOCKED + 10 * number)).collect();
     let davs: Vec<_> = paths.iter().map(|path| dav(path)).collect();
     let (store, memls, locks) = (&at.ours.store, &at.memls, grouped(at.count));
-    let (pairs, locking) = (pair(store.clone()), memls_pair(memls.clone()));
+    let (pairs, locking) = (pair(store.clone(), fresh), memls_pair(memls.clone(), fresh));
     let check = |number: usize| now(memls.check(&davs[number], None, false, false, &[])).is_ok();
     [
         tail(
