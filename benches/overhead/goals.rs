@@ -163,8 +163,8 @@ pub fn table(bench: &Bench, layers: &Layers, below: &Below, tails: &[Tail], memo
             };
             let limit = format!("{sign} {}", goal.limit);
             let stretch = goal.stretch.map_or_else(String::new, |stretch| stretch.to_string());
-            let _ =
-                writeln!(table, "  {:<56} {ns:>9} {:>8.2} {limit:>10} {stretch:>8}  {}", goal.name, goal.value, goal.met());
+            let value = if goal.value < 0.01 { format!("{:.3}", goal.value) } else { format!("{:.2}", goal.value) };
+            let _ = writeln!(table, "  {:<56} {ns:>9} {value:>8} {limit:>10} {stretch:>8}  {}", goal.name, goal.met());
         }
     }
     table + "\nAllocations are counted by tests/allocations.rs, instructions by `cargo bench --bench instructions`.\n"
