@@ -211,9 +211,13 @@ impl Browser {
         }
     }
 
-    /// A person's click: what is hidden, disabled or covered cannot be clicked.
+    /// A person's click: what is hidden, disabled or covered cannot be clicked. A person clicks what is there, also where the page
+    /// drew it anew a moment ago: between finding an element and clicking it, it may have been.
     pub(crate) fn click(&self, css: &str) {
-        self.post(&format!("/element/{}/click", self.element(css)), &json!({}));
+        let start = Instant::now();
+        while let Err(error) = self.ask("POST", &format!("/element/{}/click", self.element(css)), &json!({})) {
+            assert!(error.contains("stale element reference") && start.elapsed() < PATIENCE, "{error}");
+        }
     }
 
     /// Types into an element, key by key.
