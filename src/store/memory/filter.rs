@@ -15,13 +15,10 @@
 //! out meanwhile ([`Filter::glance`]).
 
 use std::{
-    convert::Infallible,
     hint,
     ops::ControlFlow,
     sync::{OnceLock, atomic::Ordering},
 };
-
-use smallvec::SmallVec;
 
 use super::{
     prefix::{Cut, Prefix, Seed},
@@ -144,19 +141,6 @@ impl Filter {
     fn look_at(&self, depths: u64, targets: &[Target<'_>]) -> Glance {
         let Some(tags) = self.tags() else { return Glance::Look };
         if targets.iter().any(|target| self.touched(tags, depths, target)) { Glance::Look } else { Glance::Clear }
-    }
-
-    /// The prefixes of `key` at which any lock may be rooted, outermost first; then the last of all, which is the path itself.
-    pub(super) fn covering(&self, key: &ResourceKey<'_>) -> (SmallVec<[Prefix; 4]>, Prefix) {
-        let (depths, tags) = (self.depths.load(Ordering::Acquire), self.tags());
-        let mut found = SmallVec::new();
-        let whole = self.seed.each_above(key, |cut| {
-            found.extend(rooted(depths, tags, &cut));
-            ControlFlow::<Infallible>::Continue(())
-        });
-        let ControlFlow::Continue(whole) = whole;
-        found.extend(rooted(depths, tags, &whole));
-        (found, whole.prefix())
     }
 
     /// Goes through the prefixes of `key` at which any lock may be rooted, outermost first. Gives the last of all in the end,

@@ -426,7 +426,12 @@ impl Table {
 
     /// The nodes rooted at `key` or above it, outermost first.
     pub(super) fn above<'t>(&'t self, filter: &Filter, key: &ResourceKey<'_>) -> SmallVec<[&'t Node; 4]> {
-        self.above_and_whole(filter, key).0
+        let mut found = SmallVec::new();
+        let _whole = self.each_above(filter, key, |node| {
+            found.push(node);
+            ControlFlow::Continue(())
+        });
+        found
     }
 
     /// Goes through the nodes rooted at `key` or above it, outermost first. Gives the last of its prefixes in the end, which is
@@ -437,30 +442,7 @@ impl Table {
         key: &ResourceKey<'_>,
         mut each: impl FnMut(&'t Node) -> ControlFlow<()>,
     ) -> ControlFlow<(), Prefix> {
-        filter.each_covering(key, &mut |prefix| {
-            let mut flow = ControlFlow::Continue(());
-            let _found = self.by_hash.find(prefix.hash, |number| {
-                // A hash names nothing for certain; the path does.
-                if let Some(node) = self.nodes.get(number).filter(|node| {
-                    node.hash == prefix.hash
-                        && Some(node.root().path().as_bytes()) == key.path().as_bytes().get(..prefix.end)
-                        && node.root().namespace() == key.namespace()
-                }) {
-                    flow = each(node);
-                }
-                flow.is_break()
-            });
-            flow
-        })
-    }
-
-    /// The nodes rooted at `key` or above it, outermost first, and the last of its prefixes, which is all of it.
-    fn above_and_whole<'t>(&'t self, filter: &Filter, key: &ResourceKey<'_>) -> (SmallVec<[&'t Node; 4]>, Prefix) {
-        let (mut found, (prefixes, whole)) = (SmallVec::new(), filter.covering(key));
-        for prefix in &prefixes {
-            found.extend(self.rooted_at(prefix, key));
-        }
-        (found, whole)
+        filter.each_covering(key, &mut |prefix| self.rooted_at(prefix, key).try_for_each(&mut each))
     }
 
     /// The nodes rooted at this prefix of `key`.
@@ -468,7 +450,9 @@ impl Table {
         let here = self.by_hash.candidates(prefix.hash).filter_map(|node| self.nodes.get(node));
         // A hash names nothing for certain; the path does.
         here.filter(move |node| {
-            node.root().path() == &key.path()[..prefix.end] && node.root().namespace() == key.namespace()
+            node.hash == prefix.hash
+                && Some(node.root().path().as_bytes()) == key.path().as_bytes().get(..prefix.end)
+                && node.root().namespace() == key.namespace()
         })
     }
 
